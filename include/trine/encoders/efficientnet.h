@@ -1,0 +1,96 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trine/encoders/encoder.h"
+#include "trine/export.h"
+
+/// EfficientNet-Lite in timm's layout (`tf_efficientnet_lite0` .. `lite4`): config.json with `architecture` and
+/// `pretrained_cfg`, model.safetensors with timm's keys.
+/// Tan, Le: EfficientNet (2019); the Lite variants drop squeeze-and-excitation and use ReLU6.
+/// Reference: timm `tf_efficientnet_lite*` (TensorFlow "same" padding, batch norm eps 1e-3).
+
+namespace trine {
+
+struct EfficientNetConfig {
+  std::string architecture;                       ///< "tf_efficientnet_lite0"
+  double width = 1.0;                             ///< channel multiplier
+  double depth = 1.0;                             ///< block multiplier
+  int input_size = 224;                           ///< pixels
+  double crop_pct = 0.875;                        ///< share of the resized short side that the centre crop keeps
+  ResizeFilter interpolation = ResizeFilter::bicubic;
+  std::array<float, 3> mean{0.5f, 0.5f, 0.5f};
+  std::array<float, 3> std{0.5f, 0.5f, 0.5f};
+
+  static EfficientNetConfig load(const std::filesystem::path& config_json);
+};
+
+/// Convolution with TensorFlow's "same" padding (the odd pixel goes right and bottom).
+class TRINE_API SameConv2dImpl : public torch::nn::Module {
+ public:
+  SameConv2dImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t groups);
+  torch::Tensor forward(const torch::Tensor& x) const;
+
+  torch::Tensor weight;
+  torch::Tensor bias;  ///< undefined until a batch norm is folded in
+
+ private:
+  std::int64_t stride_;
+  std::int64_t groups_;
+};
+TORCH_MODULE(SameConv2d);
+
+class TRINE_API BatchNormImpl : public torch::nn::Module {
+ public:
+  explicit BatchNormImpl(std::int64_t channels);
+  torch::Tensor forward(const torch::Tensor& x);
+  /// Moves scale and shift into the convolution before it; forward is the identity from then on.
+  void fold_into(SameConv2dImpl& convolution);
+
+  torch::Tensor weight;
+  torch::Tensor bias;
+  torch::Tensor running_mean;
+  torch::Tensor running_var;
+
+ private:
+  bool folded_ = false;
+};
+TORCH_MODULE(BatchNorm);
+
+/// (N, 3, H, W) -> (N, 1280): stem, seven stages of blocks, head convolution, mean over the picture.
+class TRINE_API EfficientNetImpl : public torch::nn::Module {
+ public:
+  explicit EfficientNetImpl(const EfficientNetConfig& config);
+  torch::Tensor forward(const torch::Tensor& pixels);
+  /// Merges every batch norm into its convolution and lays weights out channels-last: for inference only.
+  void fold();
+  /// Freezes the stem and the first `count` blocks, their batch norm statistics included.
+  void freeze_blocks(std::int64_t count);
+  void train(bool on = true) override;
+
+  std::int64_t block_count() const;
+
+  static constexpr std::int64_t kFeatures = 1280;
+
+ private:
+  void pair(const char* convolution_name, const char* norm_name, const SameConv2d& convolution);
+
+  std::vector<SameConv2d> convolutions_;                    ///< stem and head
+  std::vector<BatchNorm> norms_;                            ///< theirs
+  std::vector<std::shared_ptr<torch::nn::Module>> blocks_;  ///< of all stages, in order
+  std::vector<std::shared_ptr<torch::nn::Module>> frozen_;
+};
+TORCH_MODULE(EfficientNet);
+
+/// The encoder of a checkpoint directory, batch norms folded. `tuned`: a safetensors file whose tensors replace those of
+/// the same name (the blocks that were fine-tuned).
+TRINE_API std::unique_ptr<ImageEncoder> load_efficientnet(const std::filesystem::path& directory,
+                                                          const std::optional<std::filesystem::path>& tuned = {});
+
+}  // namespace trine

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "trine/export.h"
+
+namespace trine {
+
+/// Token ids of one text, as the Hugging Face fast tokenizer gives them.
+struct Encoding {
+  std::vector<std::int32_t> ids;
+  std::vector<std::string> tokens;
+  std::vector<std::pair<std::int32_t, std::int32_t>> offsets;  ///< [begin, end) in Unicode code points of the text; (0, 0) for special tokens
+  bool truncated = false;                                      ///< whether `max_length` cut something away
+};
+
+/// Text to token ids, from a `tokenizer.json`.
+///
+///     auto tokenizer = trine::Tokenizer::load("all-MiniLM-L6-v2");
+///     trine::Encoding e = tokenizer.encode("the red one");   // [CLS] the red one [SEP]
+///
+/// Ids and offsets equal those of the Hugging Face fast tokenizer for the models it reads: WordPiece with the BERT
+/// normaliser, pre-tokeniser and post-processor. Time is linear in the text.
+class TRINE_API Tokenizer {
+ public:
+  /// `path`: a tokenizer.json or a directory that holds one. Errors: std::runtime_error naming the part that is not supported.
+  static Tokenizer load(const std::filesystem::path& path);
+
+  /// `max_length` counts special tokens; 0 = no limit. Text that is not valid UTF-8 is std::invalid_argument and names the byte.
+  Encoding encode(std::string_view text, std::int64_t max_length = 0) const;
+
+  std::int32_t pad_id() const;
+  std::int64_t vocab_size() const;
+  std::string describe() const;  ///< one line: model, normaliser, pre-tokeniser, post-processor
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::shared_ptr<const Impl> impl);
+  std::shared_ptr<const Impl> impl_;
+};
+
+/// std::invalid_argument naming the first bad byte if `text` is not valid UTF-8.
+TRINE_API void check_utf8(std::string_view text);
+
+}  // namespace trine

@@ -1,0 +1,267 @@
+#include "trine/encoders/efficientnet.h"
+
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "detail/error.h"
+#include "detail/json.h"
+#include "encoders/preprocess.h"
+#include "trine/layers.h"
+
+namespace trine {
+
+using torch::Tensor;
+
+namespace {
+
+constexpr double kBatchNormEps = 1e-3;
+constexpr double kBatchNormMomentum = 0.1;
+
+struct Scale {
+  const char* architecture;
+  double width;
+  double depth;
+};
+constexpr std::array<Scale, 5> kScales{{{"tf_efficientnet_lite0", 1.0, 1.0},
+                                        {"tf_efficientnet_lite1", 1.0, 1.1},
+                                        {"tf_efficientnet_lite2", 1.1, 1.2},
+                                        {"tf_efficientnet_lite3", 1.2, 1.4},
+                                        {"tf_efficientnet_lite4", 1.4, 1.8}}};
+
+/// One stage of the table in the paper, before scaling.
+struct Stage {
+  int repeats;
+  std::int64_t kernel;
+  std::int64_t stride;
+  std::int64_t expansion;
+  std::int64_t channels;
+};
+constexpr std::array<Stage, 7> kStages{{{1, 3, 1, 1, 16},
+                                        {2, 3, 2, 6, 24},
+                                        {2, 5, 2, 6, 40},
+                                        {3, 3, 2, 6, 80},
+                                        {3, 5, 1, 6, 112},
+                                        {4, 5, 2, 6, 192},
+                                        {1, 3, 1, 6, 320}}};
+constexpr std::int64_t kStemChannels = 32;
+
+/// timm's make_divisible: the nearest multiple of 8 that does not lose more than a tenth.
+std::int64_t scaled_channels(std::int64_t channels, double width) {
+  const double wanted = static_cast<double>(channels) * width;
+  std::int64_t rounded = std::max<std::int64_t>(8, (static_cast<std::int64_t>(wanted + 4.0)) / 8 * 8);
+  if (static_cast<double>(rounded) < 0.9 * wanted) rounded += 8;
+  return rounded;
+}
+
+/// Expansion 1x1 (left out in the first stage), depthwise, projection 1x1; the input is added where shapes allow.
+/// Registered names are timm's: a first-stage block has conv_dw, bn1, conv_pw, bn2, the others conv_pw, bn1, conv_dw,
+/// bn2, conv_pwl, bn3.
+struct BlockImpl : torch::nn::Module {
+  BlockImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t expansion)
+      : residual(in == out && stride == 1) {
+    const std::int64_t middle = in * expansion;
+    if (expansion == 1) {
+      add("conv_dw", "bn1", SameConv2d(in, in, kernel, stride, in));
+      add("conv_pw", "bn2", SameConv2d(in, out, 1, 1, 1));
+    } else {
+      add("conv_pw", "bn1", SameConv2d(in, middle, 1, 1, 1));
+      add("conv_dw", "bn2", SameConv2d(middle, middle, kernel, stride, middle));
+      add("conv_pwl", "bn3", SameConv2d(middle, out, 1, 1, 1));
+    }
+  }
+
+  void add(const char* convolution_name, const char* norm_name, const SameConv2d& convolution) {
+    convolutions.push_back(register_module(convolution_name, convolution));
+    norms.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
+  }
+
+  Tensor forward(const Tensor& input) {
+    Tensor x = input;
+    for (std::size_t i = 0; i < convolutions.size(); ++i) {
+      x = norms[i]->forward(convolutions[i]->forward(x));
+      if (i + 1 < convolutions.size()) x = torch::clamp(x, 0, 6);  // ReLU6; the projection is linear
+    }
+    return residual ? x + input : x;
+  }
+
+  bool residual;
+  std::vector<SameConv2d> convolutions;
+  std::vector<BatchNorm> norms;
+};
+TORCH_MODULE(Block);
+
+/// Resize, centre crop and scaling of a checkpoint, and its network.
+class EfficientNetEncoder : public ImageEncoder {
+ public:
+  EfficientNetEncoder(const std::filesystem::path& directory, const std::optional<std::filesystem::path>& tuned)
+      : config_(EfficientNetConfig::load(directory / "config.json")), network_(config_) {
+    load_weights(*network_, Checkpoint::open(directory));
+    if (tuned) copy_weights(*network_, Checkpoint::open(*tuned));
+    network_->fold();
+    network_->eval();
+  }
+
+  std::int64_t dim() const override { return EfficientNetImpl::kFeatures; }
+
+  Tensor preprocess(const Image& image) const override {
+    return resize_crop_scale(image, config_.input_size, config_.crop_pct, config_.interpolation, config_.mean,
+                             config_.std);
+  }
+
+  Tensor encode(const Tensor& pixels) override {
+    return network_->forward(pixels.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+
+  Description describe() const override {
+    std::ostringstream input, scaling;
+    input << "short side to " << std::floor(config_.input_size / config_.crop_pct) << " px, "
+          << to_string(config_.interpolation) << " (Pillow), centre crop " << config_.input_size << " x "
+          << config_.input_size;
+    scaling << "(x / 255 - mean) / std, mean " << config_.mean << ", std " << config_.std;
+    return {{"architecture", config_.architecture},
+            {"input", input.str()},
+            {"scaling", scaling.str()},
+            {"activation", "relu6"},
+            {"padding", "TensorFlow same"},
+            {"pooling", "mean over the picture, 1280 features"}};
+  }
+
+ private:
+  EfficientNetConfig config_;
+  EfficientNet network_;
+};
+
+}  // namespace
+
+EfficientNetConfig EfficientNetConfig::load(const std::filesystem::path& config_json) {
+  constexpr const char* who = "EfficientNetConfig";
+  const detail::Json json = detail::read_json(who, config_json);
+  EfficientNetConfig config;
+  config.architecture = detail::get<std::string>(who, json, "architecture");
+  const auto* scale = std::find_if(kScales.begin(), kScales.end(),
+                                   [&](const Scale& s) { return config.architecture == s.architecture; });
+  if (scale == kScales.end()) {
+    detail::failure(who, config_json, " names architecture \"", config.architecture,
+                    "\", known are tf_efficientnet_lite0 to lite4");
+  }
+  config.width = scale->width;
+  config.depth = scale->depth;
+  const auto cfg = json.find("pretrained_cfg");
+  if (cfg == json.end()) return config;
+  const auto size = detail::get<std::vector<int>>(who, *cfg, "input_size");
+  if (size.size() != 3 || size[1] != size[2] || size[1] < 32 || size[1] > 4096) {
+    detail::failure(who, config_json, " has an input_size that is not [3, S, S] with 32 <= S <= 4096");
+  }
+  config.input_size = size[1];
+  config.crop_pct = detail::get<double>(who, *cfg, "crop_pct");
+  if (!(config.crop_pct > 0.1 && config.crop_pct <= 1.0)) detail::failure(who, config_json, " has crop_pct outside (0.1, 1]");
+  config.interpolation = resize_filter(detail::get<std::string>(who, *cfg, "interpolation"));
+  config.mean = detail::get<std::array<float, 3>>(who, *cfg, "mean");
+  config.std = detail::get<std::array<float, 3>>(who, *cfg, "std");
+  return config;
+}
+
+SameConv2dImpl::SameConv2dImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
+                               std::int64_t groups)
+    : weight(register_parameter("weight", torch::empty({out, in / groups, kernel, kernel}))),
+      stride_(stride),
+      groups_(groups) {}
+
+Tensor SameConv2dImpl::forward(const Tensor& x) const {
+  const std::int64_t kernel = weight.size(2);
+  const auto missing = [&](std::int64_t size) {
+    return std::max<std::int64_t>(0, (size - 1) / stride_ * stride_ + kernel - size);
+  };
+  const std::int64_t rows = missing(x.size(2)), columns = missing(x.size(3));
+  if (rows % 2 == 0 && columns % 2 == 0) {
+    return torch::conv2d(x, weight, bias, stride_, {rows / 2, columns / 2}, 1, groups_);
+  }
+  const Tensor padded = torch::constant_pad_nd(x, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2});
+  return torch::conv2d(padded, weight, bias, stride_, 0, 1, groups_);
+}
+
+BatchNormImpl::BatchNormImpl(std::int64_t channels)
+    : weight(register_parameter("weight", torch::empty({channels}))),
+      bias(register_parameter("bias", torch::empty({channels}))),
+      running_mean(register_buffer("running_mean", torch::empty({channels}))),
+      running_var(register_buffer("running_var", torch::empty({channels}))) {}
+
+Tensor BatchNormImpl::forward(const Tensor& x) {
+  if (folded_) return x;
+  return torch::batch_norm(x, weight, bias, running_mean, running_var, is_training(), kBatchNormMomentum, kBatchNormEps,
+                           /*cudnn_enabled=*/true);
+}
+
+void BatchNormImpl::fold_into(SameConv2dImpl& convolution) {
+  const torch::NoGradGuard no_grad;
+  const Tensor scale = weight / (running_var + kBatchNormEps).sqrt();
+  convolution.weight.set_data((convolution.weight * scale.view({-1, 1, 1, 1})).contiguous(torch::MemoryFormat::ChannelsLast));
+  convolution.bias = bias - running_mean * scale;
+  folded_ = true;
+}
+
+EfficientNetImpl::EfficientNetImpl(const EfficientNetConfig& config) {
+  pair("conv_stem", "bn1", SameConv2d(3, kStemChannels, 3, 2, 1));
+  torch::nn::ModuleList stages;
+  std::int64_t channels = kStemChannels;
+  for (std::size_t s = 0; s < kStages.size(); ++s) {
+    const Stage& stage = kStages[s];
+    const bool scaled_depth = s != 0 && s + 1 != kStages.size();  // the Lite variants keep the first and last stage
+    const int repeats = scaled_depth ? static_cast<int>(std::ceil(stage.repeats * config.depth)) : stage.repeats;
+    const std::int64_t out = scaled_channels(stage.channels, config.width);
+    torch::nn::ModuleList blocks;
+    for (int r = 0; r < repeats; ++r) {
+      const Block block(channels, out, stage.kernel, r == 0 ? stage.stride : 1, stage.expansion);
+      blocks->push_back(block);
+      blocks_.push_back(block.ptr());
+      channels = out;
+    }
+    stages->push_back(blocks);
+  }
+  register_module("blocks", stages);
+  pair("conv_head", "bn2", SameConv2d(channels, kFeatures, 1, 1, 1));
+}
+
+void EfficientNetImpl::pair(const char* convolution_name, const char* norm_name, const SameConv2d& convolution) {
+  convolutions_.push_back(register_module(convolution_name, convolution));
+  norms_.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
+}
+
+Tensor EfficientNetImpl::forward(const Tensor& pixels) {
+  Tensor x = torch::clamp(norms_[0]->forward(convolutions_[0]->forward(pixels)), 0, 6);
+  for (const auto& block : blocks_) x = block->as<BlockImpl>()->forward(x);
+  x = torch::clamp(norms_[1]->forward(convolutions_[1]->forward(x)), 0, 6);
+  return x.mean({2, 3});
+}
+
+void EfficientNetImpl::fold() {
+  for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i]->fold_into(*convolutions_[i]);
+  for (const auto& module : blocks_) {
+    auto* block = module->as<BlockImpl>();
+    for (std::size_t i = 0; i < block->norms.size(); ++i) block->norms[i]->fold_into(*block->convolutions[i]);
+  }
+}
+
+void EfficientNetImpl::freeze_blocks(std::int64_t count) {
+  frozen_ = {convolutions_[0].ptr(), norms_[0].ptr()};
+  frozen_.insert(frozen_.end(), blocks_.begin(), blocks_.begin() + std::min<std::int64_t>(count, block_count()));
+  for (const auto& module : frozen_) {
+    module->eval();
+    for (auto& parameter : module->parameters()) parameter.set_requires_grad(false);
+  }
+}
+
+std::int64_t EfficientNetImpl::block_count() const { return static_cast<std::int64_t>(blocks_.size()); }
+
+void EfficientNetImpl::train(bool on) {
+  torch::nn::Module::train(on);
+  for (const auto& module : frozen_) module->eval();
+}
+
+std::unique_ptr<ImageEncoder> load_efficientnet(const std::filesystem::path& directory,
+                                                const std::optional<std::filesystem::path>& tuned) {
+  return std::make_unique<EfficientNetEncoder>(directory, tuned);
+}
+
+}  // namespace trine

@@ -1,0 +1,121 @@
+#include "input/detail/jpeg.h"
+
+#include <csetjmp>
+#include <cstdio>
+#include <string>
+
+#include <jpeglib.h>
+
+#include <jerror.h>
+
+#include "input/detail/pixels.h"
+
+namespace trine::detail {
+namespace {
+
+/// More scans than any encoder writes; a small progressive file could otherwise keep the decoder busy for minutes.
+constexpr int kMaxScans = 500;
+
+/// libjpeg behind an object: its errors jump back into the member function that called it, which reports failure.
+/// Between the two there is nothing but C, so the jump passes no destructor.
+class JpegDecoder {
+ public:
+  JpegDecoder() {
+    info_.err = jpeg_std_error(&errors_);
+    errors_.error_exit = fail;
+    errors_.emit_message = warn;
+    errors_.output_message = [](j_common_ptr) {};
+    progress_.progress_monitor = check_scans;
+    info_.client_data = this;
+  }
+  ~JpegDecoder() { jpeg_destroy_decompress(&info_); }
+  JpegDecoder(const JpegDecoder&) = delete;
+  JpegDecoder& operator=(const JpegDecoder&) = delete;
+
+  /// Reads the header and chooses the form of the rows: RGB, or CMYK as stored.
+  bool start(Bytes file) {
+    if (setjmp(escape_) != 0) return false;
+    jpeg_create_decompress(&info_);
+    info_.progress = &progress_;
+    jpeg_mem_src(&info_, reinterpret_cast<const unsigned char*>(file.data()), static_cast<unsigned long>(file.size()));
+    jpeg_read_header(&info_, TRUE);
+    if (info_.num_components == 2 || info_.num_components > 4) {
+      message_ = "it has an unknown number of components";
+      return false;
+    }
+    info_.out_color_space = info_.num_components == 4 ? JCS_CMYK : JCS_RGB;
+    return jpeg_start_decompress(&info_) != FALSE;
+  }
+
+  /// The next row, width() * channels() bytes.
+  bool read_row(std::uint8_t* row) {
+    if (setjmp(escape_) != 0) return false;
+    return jpeg_read_scanlines(&info_, &row, 1) == 1;
+  }
+
+  /// Reads up to the end mark.
+  bool finish() {
+    if (setjmp(escape_) != 0) return false;
+    return jpeg_finish_decompress(&info_) != FALSE;
+  }
+
+  int width() const { return static_cast<int>(info_.output_width); }
+  int height() const { return static_cast<int>(info_.output_height); }
+  bool is_cmyk() const { return info_.out_color_space == JCS_CMYK; }
+  const char* message() const { return message_; }
+
+ private:
+  [[noreturn]] static void fail(j_common_ptr info) {
+    JpegDecoder& self = *static_cast<JpegDecoder*>(info->client_data);
+    info->err->format_message(info, self.text_);
+    self.message_ = self.text_;
+    std::longjmp(self.escape_, 1);
+  }
+
+  /// Pillow goes on after damaged codes, so do we; but not where data are missing, which libjpeg would fill with grey.
+  static void warn(j_common_ptr info, int level) {
+    if (level < 0 && (info->err->msg_code == JWRN_JPEG_EOF || info->err->msg_code == JWRN_HIT_MARKER)) fail(info);
+  }
+
+  static void check_scans(j_common_ptr info) {
+    JpegDecoder& self = *static_cast<JpegDecoder*>(info->client_data);
+    if (self.info_.input_scan_number <= kMaxScans) return;
+    self.message_ = "it has more than 500 scans";
+    std::longjmp(self.escape_, 1);
+  }
+
+  jpeg_decompress_struct info_{};
+  jpeg_error_mgr errors_{};
+  jpeg_progress_mgr progress_{};
+  std::jmp_buf escape_{};
+  char text_[JMSG_LENGTH_MAX] = {};
+  const char* message_ = "it ends too early";
+};
+
+}  // namespace
+
+Image decode_jpeg(Bytes file) {
+  JpegDecoder decoder;
+  const auto require = [&](bool ok) {
+    if (!ok) bad_image("the JPEG cannot be decoded: ", decoder.message());
+  };
+  require(decoder.start(file));
+  const auto width = static_cast<std::size_t>(decoder.width());
+  Image image{decoder.width(), decoder.height(),
+              std::vector<std::uint8_t>(rgb_bytes(decoder.width(), decoder.height()))};
+  std::vector<std::uint8_t> inks(decoder.is_cmyk() ? width * 4 : 0);
+  for (int y = 0; y < image.height; ++y) {
+    std::uint8_t* row = image.pixels.data() + static_cast<std::size_t>(y) * width * 3;
+    require(decoder.read_row(decoder.is_cmyk() ? inks.data() : row));
+    if (!decoder.is_cmyk()) continue;
+    for (std::size_t x = 0; x < width; ++x) {
+      std::uint8_t* ink = inks.data() + x * 4;
+      for (int c = 0; c < 4; ++c) ink[c] = static_cast<std::uint8_t>(255 - ink[c]);  // Adobe's convention, as in Pillow
+      cmyk_to_rgb(ink, row + x * 3);
+    }
+  }
+  require(decoder.finish());
+  return image;
+}
+
+}  // namespace trine::detail

@@ -1,0 +1,100 @@
+#include "trine/input/image.h"
+
+#include <string_view>
+
+#include "input/detail/bmp.h"
+#include "input/detail/gif.h"
+#include "input/detail/image_header.h"
+#include "input/detail/jpeg.h"
+#include "input/detail/pixels.h"
+#include "input/detail/png.h"
+#include "input/detail/tiff.h"
+#include "input/detail/webp.h"
+
+namespace trine {
+namespace {
+
+using detail::bad_image;
+using detail::ImageFormat;
+using detail::ImageHeader;
+
+/// The longest side libpng accepts.
+constexpr std::int64_t kMaxSide = 1'000'000;
+
+void check_size(const ImageHeader& header, std::int64_t max_pixels) {
+  const auto& [format, width, height] = header;
+  if (width > kMaxSide || height > kMaxSide || width * height > max_pixels) {
+    bad_image("a picture of ", width, " x ", height, " pixels: at most ", max_pixels, " pixels and ", kMaxSide,
+              " a side are accepted");
+  }
+}
+
+Image decode(std::span<const std::byte> file, const ImageHeader& header) {
+  const int width = static_cast<int>(header.width);
+  const int height = static_cast<int>(header.height);
+  switch (header.format) {
+    case ImageFormat::jpeg:
+      return detail::decode_jpeg(file);
+    case ImageFormat::png:
+      return detail::decode_png(file);
+    case ImageFormat::webp:
+      return detail::decode_webp(file, width, height);
+    case ImageFormat::bmp:
+      return detail::decode_bmp(file, width, height);
+    case ImageFormat::tiff:
+      return detail::decode_tiff(file, width, height);
+    case ImageFormat::gif:
+      return detail::decode_gif(file, width, height);
+  }
+  bad_image("the header reader gave an unknown format");
+}
+
+/// Turns a picture as its EXIF orientation asks: 2 and 4 mirror, 3 turns by half, 5 to 8 exchange rows and columns.
+Image orient(const Image& image, int orientation) {
+  const bool transposed = orientation >= 5;
+  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+  const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+  Image result{transposed ? image.height : image.width, transposed ? image.width : image.height, {}};
+  result.pixels.resize(image.pixels.size());
+  std::uint8_t* out = result.pixels.data();
+  for (int y = 0; y < result.height; ++y) {
+    for (int x = 0; x < result.width; ++x) {
+      const int column = transposed ? y : x;
+      const int row = transposed ? x : y;
+      const std::size_t from = detail::rgb_bytes(image.width, from_bottom ? image.height - 1 - row : row) +
+                               detail::rgb_bytes(from_right ? image.width - 1 - column : column, 1);
+      for (std::size_t c = 0; c < 3; ++c) *out++ = image.pixels[from + c];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Image decode_image(std::span<const std::byte> file, const ImageOptions& options) {
+  if (file.size() > options.max_bytes)
+    bad_image("a file of ", file.size(), " bytes, at most ", options.max_bytes, " are accepted");
+  const ImageHeader header = detail::read_image_header(file);
+  check_size(header, options.max_pixels);
+  Image image = decode(file, header);
+  if (image.width != header.width || image.height != header.height) {
+    bad_image("the file is damaged: its header promises ", header.width, " x ", header.height,
+              " pixels, its data hold ", image.width, " x ", image.height);
+  }
+  // A TIFF is always turned, since Pillow's Image.open does so.
+  if (!options.apply_exif_orientation && header.format != ImageFormat::tiff) return image;
+  const int orientation = detail::read_orientation(file, header.format);
+  return orientation == 1 ? image : orient(image, orientation);
+}
+
+Image read_image(const std::filesystem::path& path, const ImageOptions& options) {
+  const std::vector<std::byte> file = detail::read_file("read_image", path, options.max_bytes);
+  try {
+    return decode_image(file, options);
+  } catch (const std::runtime_error& error) {
+    const std::string_view message = error.what();
+    detail::failure("read_image", path, ": ", message.substr(message.find("] ") + 2));
+  }
+}
+
+}  // namespace trine
