@@ -11,32 +11,48 @@ using torch::Tensor;
 
 namespace {
 
-
 torch::ScalarType scalar_type(DType type) {
   switch (type) {
-    case DType::BOOL: return torch::kBool;
-    case DType::U8: return torch::kUInt8;
-    case DType::I8: return torch::kInt8;
-    case DType::I16: return torch::kInt16;
-    case DType::F16: return torch::kFloat16;
-    case DType::BF16: return torch::kBFloat16;
-    case DType::I32: return torch::kInt32;
-    case DType::F32: return torch::kFloat32;
-    case DType::I64: return torch::kInt64;
-    case DType::F64: return torch::kFloat64;
-    case DType::U16: return torch::kUInt16;
-    case DType::U32: return torch::kUInt32;
-    case DType::U64: return torch::kUInt64;
+    case DType::BOOL:
+      return torch::kBool;
+    case DType::U8:
+      return torch::kUInt8;
+    case DType::I8:
+      return torch::kInt8;
+    case DType::I16:
+      return torch::kInt16;
+    case DType::F16:
+      return torch::kFloat16;
+    case DType::BF16:
+      return torch::kBFloat16;
+    case DType::I32:
+      return torch::kInt32;
+    case DType::F32:
+      return torch::kFloat32;
+    case DType::I64:
+      return torch::kInt64;
+    case DType::F64:
+      return torch::kFloat64;
+    case DType::U16:
+      return torch::kUInt16;
+    case DType::U32:
+      return torch::kUInt32;
+    case DType::U64:
+      return torch::kUInt64;
   }
   detail::failure("load_tensor", "unknown element type");
 }
 
 DType dtype_of(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
-    case torch::kFloat32: return DType::F32;
-    case torch::kFloat16: return DType::F16;
-    case torch::kInt64: return DType::I64;
-    default: detail::bad_argument("save_tensors", "cannot write elements of type ", tensor.scalar_type());
+    case torch::kFloat32:
+      return DType::F32;
+    case torch::kFloat16:
+      return DType::F16;
+    case torch::kInt64:
+      return DType::I64;
+    default:
+      detail::bad_argument("save_tensors", "cannot write elements of type ", tensor.scalar_type());
   }
 }
 
@@ -45,6 +61,10 @@ Tensor checked(const Checkpoint& checkpoint, const std::string& name, const Tens
   if (found.sizes() != wanted.sizes()) {
     detail::failure("load_weights", checkpoint.path(), " holds ", name, " of shape ", found.sizes(), ", wanted ",
                     wanted.sizes());
+  }
+  if (found.scalar_type() != wanted.scalar_type()) {
+    detail::failure("load_weights", checkpoint.path(), " holds ", name, " as ", found.scalar_type(), ", wanted ",
+                    wanted.scalar_type());
   }
   return found;
 }
@@ -63,9 +83,7 @@ LayerNormImpl::LayerNormImpl(std::int64_t dim, double epsilon)
       bias(register_parameter("bias", torch::empty({dim}))),
       eps(epsilon) {}
 
-Tensor LayerNormImpl::forward(const Tensor& x) const {
-  return torch::layer_norm(x, weight.sizes(), weight, bias, eps);
-}
+Tensor LayerNormImpl::forward(const Tensor& x) const { return torch::layer_norm(x, weight.sizes(), weight, bias, eps); }
 
 EmbeddingImpl::EmbeddingImpl(std::int64_t rows, std::int64_t dim)
     : weight(register_parameter("weight", torch::empty({rows, dim}))) {}
@@ -89,9 +107,9 @@ AttentionPoolingImpl::AttentionPoolingImpl(std::int64_t dim, std::int64_t num_he
   values = register_module("values", Linear(dim, dim));
 }
 
-Tensor AttentionPoolingImpl::forward(const Tensor& x, const Tensor& mask) {
-  const Tensor logits = scores->forward(x).masked_fill(~mask.unsqueeze(-1), -INFINITY);  // (N, T, H)
-  const Tensor weights = logits.softmax(1).transpose(1, 2).unsqueeze(2);                // (N, H, 1, T)
+Tensor AttentionPoolingImpl::forward(const Tensor& x, const Tensor& mask) const {
+  const Tensor logits = scores->forward(x).masked_fill(~mask.unsqueeze(-1), -INFINITY);     // (N, T, H)
+  const Tensor weights = logits.softmax(1).transpose(1, 2).unsqueeze(2);                    // (N, H, 1, T)
   const Tensor heads = values->forward(x).unflatten(-1, {num_heads_, -1}).transpose(1, 2);  // (N, H, T, D/H)
   return weights.matmul(heads).flatten(1);
 }
@@ -116,7 +134,8 @@ Tensor load_tensor(const Checkpoint& checkpoint, const std::string& name) {
   const auto address = reinterpret_cast<std::uintptr_t>(view.data.data());
   if (type == torch::kFloat32 && address % alignof(float) == 0 && !view.data.empty()) {
     // the lambda's copy of the checkpoint keeps the file mapped
-    return torch::from_blob(const_cast<std::byte*>(view.data.data()), view.shape, [checkpoint](void*) {}, type);
+    return torch::from_blob(
+        const_cast<std::byte*>(view.data.data()), view.shape, [checkpoint](void*) {}, type);
   }
   Tensor tensor = torch::empty(view.shape, type);
   std::copy(view.data.begin(), view.data.end(), static_cast<std::byte*>(tensor.data_ptr()));
@@ -137,7 +156,8 @@ void copy_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const
   for (auto& [name, tensor] : state_dict(module)) {
     if (checkpoint.contains(prefix + name)) {
       // set_data, not copy_: the present values may be a mapped file
-      Tensor(tensor).set_data(checked(checkpoint, prefix + name, tensor).clone());
+      Tensor(tensor).set_data(
+          checked(checkpoint, prefix + name, tensor).to(tensor.device(), tensor.scalar_type(), false, /*copy=*/true));
     }
   }
 }
@@ -155,10 +175,10 @@ void save_tensors(const std::filesystem::path& path, const std::map<std::string,
   std::map<std::string, TensorView> views;
   for (const auto& [name, tensor] : tensors) {
     const bool halve = half && tensor.dim() > 1 && tensor.scalar_type() == torch::kFloat32;
-    const Tensor& ready =
-        kept.emplace(name, (halve ? tensor.detach().to(torch::kFloat16) : tensor.detach()).contiguous()).first->second;
-    views[name] = {dtype_of(ready), ready.sizes().vec(),
-                   {static_cast<const std::byte*>(ready.const_data_ptr()), ready.nbytes()}};
+    const Tensor written = tensor.detach().to(torch::kCPU, halve ? torch::kFloat16 : tensor.scalar_type());
+    const Tensor& ready = kept.emplace(name, written.contiguous()).first->second;
+    views[name] = {
+        dtype_of(ready), ready.sizes().vec(), {static_cast<const std::byte*>(ready.const_data_ptr()), ready.nbytes()}};
   }
   save_safetensors(path, views, metadata);
 }
@@ -167,6 +187,9 @@ void reset_parameters(torch::nn::Module& module) {
   const torch::NoGradGuard no_grad;
   for (const auto& item : module.named_modules()) {
     auto parameters = item.value()->named_parameters(/*recurse=*/false);
+    auto buffers = item.value()->named_buffers(/*recurse=*/false);
+    if (Tensor* mean = buffers.find("running_mean")) mean->zero_();
+    if (Tensor* variance = buffers.find("running_var")) variance->fill_(1.0);
     const Tensor* weight = parameters.find("weight");
     if (weight == nullptr) continue;
     Tensor* bias = parameters.find("bias");

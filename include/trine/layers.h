@@ -2,13 +2,16 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
+#include <filesystem>
+#include <map>
 #include <string>
 
 #include "trine/checkpoint.h"
 #include "trine/export.h"
 
-/// The layers that encoders and heads are made of. Parameters are registered without being initialised: they come from a
-/// checkpoint (`load_weights`) or from `reset_parameters` before training.
+/// The layers that encoders and heads are made of. Parameters are registered without being initialised: they come from
+/// a checkpoint (`load_weights`) or from `reset_parameters` before training.
 
 namespace trine {
 
@@ -63,7 +66,7 @@ TORCH_MODULE(Conv1d);
 class TRINE_API AttentionPoolingImpl : public torch::nn::Module {
  public:
   AttentionPoolingImpl(std::int64_t dim, std::int64_t num_heads);
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask);
+  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& mask) const;
 
   Linear scores{nullptr};  ///< dim -> num_heads
   Linear values{nullptr};  ///< dim -> dim
@@ -84,14 +87,17 @@ TRINE_API torch::Tensor masked_mean(const torch::Tensor& x, const torch::Tensor&
 /// Unit length in the last dimension.
 TRINE_API torch::Tensor normalise(const torch::Tensor& x);
 
-/// A tensor of a checkpoint as fp32. Shares the mapped file where the bytes already are aligned fp32: do not write to it.
+/// A tensor of a checkpoint as fp32. Shares the mapped file where the bytes already are aligned fp32: do not write to
+/// it.
 TRINE_API torch::Tensor load_tensor(const Checkpoint& checkpoint, const std::string& name);
 
 /// Fills every parameter and buffer of `module` from the tensor `prefix + its name`, matched by name and shape.
-/// Errors: std::runtime_error naming the key, the wanted and the found shape. Tensors the module does not know are left.
+/// Errors: std::runtime_error naming the key, the wanted and the found shape or type. Tensors the module does not know
+/// are left.
 TRINE_API void load_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const std::string& prefix = "");
 
-/// Fills a module's parameters and buffers with those given, where the names occur; copies, so that they can be trained.
+/// Fills a module's parameters and buffers with those given, where the names occur; copies, so that they can be
+/// trained.
 TRINE_API void copy_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const std::string& prefix = "");
 
 /// Every parameter and buffer by name, as they are written to a safetensors file.
@@ -101,7 +107,8 @@ TRINE_API std::map<std::string, torch::Tensor> state_dict(const torch::nn::Modul
 TRINE_API void save_tensors(const std::filesystem::path& path, const std::map<std::string, torch::Tensor>& tensors,
                             const std::map<std::string, std::string>& metadata = {}, bool half = false);
 
-/// torch.nn's initialisation: uniform within 1/sqrt(fan in) for matrices and their biases, ones and zeros for norms.
+/// torch.nn's initialisation: uniform within 1/sqrt(fan in) for matrices and their biases, ones and zeros for norms and
+/// their running statistics.
 TRINE_API void reset_parameters(torch::nn::Module& module);
 
 }  // namespace trine

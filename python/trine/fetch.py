@@ -60,9 +60,9 @@ def cache_directory(cache: str | os.PathLike[str] | None = None) -> Path:
 
 
 def default_model() -> Path:
-    """The folder of the default model: beside this file in an installed package, else in the source tree."""
+    """The folder of the default model: in the installed package, else in the source tree."""
     here = Path(__file__).resolve()
-    candidates = [here.parent / "models" / "default", here.parents[2] / "models" / "default"]
+    candidates = [here.parent / "share" / "trine" / "models" / "default", here.parents[2] / "models" / "default"]
     return next((c for c in candidates if (c / "sources.json").is_file()), candidates[-1])
 
 

@@ -1,12 +1,13 @@
 #include "trine/encoders/efficientnet.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <sstream>
 
 #include "detail/error.h"
 #include "detail/json.h"
-#include "encoders/preprocess.h"
+#include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
 
 namespace trine {
@@ -15,6 +16,7 @@ using torch::Tensor;
 
 namespace {
 
+constexpr const char* kConfig = "EfficientNetConfig";
 constexpr double kBatchNormEps = 1e-3;
 constexpr double kBatchNormMomentum = 0.1;
 
@@ -76,10 +78,10 @@ struct BlockImpl : torch::nn::Module {
     norms.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
   }
 
-  Tensor forward(const Tensor& input) {
+  Tensor forward(const Tensor& input) const {
     Tensor x = input;
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
-      x = norms[i]->forward(convolutions[i]->forward(x));
+      x = norms[i]->forward(*convolutions[i], x);
       if (i + 1 < convolutions.size()) x = torch::clamp(x, 0, 6);  // ReLU6; the projection is linear
     }
     return residual ? x + input : x;
@@ -109,19 +111,29 @@ class EfficientNetEncoder : public ImageEncoder {
                              config_.std);
   }
 
-  Tensor encode(const Tensor& pixels) override {
+  Tensor encode(const Tensor& pixels) const override {
+    if (pixels.dim() != 4 || pixels.size(1) != 3 || pixels.scalar_type() != torch::kFloat32) {
+      detail::bad_argument("encode", "pixels are (N, 3, H, W) of Float, got ", pixels.sizes(), " of ",
+                           pixels.scalar_type());
+    }
+    const torch::NoGradGuard no_grad;
+    if (pixels.size(0) == 0) return torch::zeros({0, dim()});
     return network_->forward(pixels.contiguous(torch::MemoryFormat::ChannelsLast));
   }
 
   Description describe() const override {
-    std::ostringstream input, scaling;
+    const auto list = [](const std::array<float, 3>& values) {
+      std::ostringstream out;
+      out << '(' << values[0] << ", " << values[1] << ", " << values[2] << ')';
+      return out.str();
+    };
+    std::ostringstream input;
     input << "short side to " << std::floor(config_.input_size / config_.crop_pct) << " px, "
           << to_string(config_.interpolation) << " (Pillow), centre crop " << config_.input_size << " x "
           << config_.input_size;
-    scaling << "(x / 255 - mean) / std, mean " << config_.mean << ", std " << config_.std;
     return {{"architecture", config_.architecture},
             {"input", input.str()},
-            {"scaling", scaling.str()},
+            {"scaling", "(x / 255 - mean) / std, mean " + list(config_.mean) + ", std " + list(config_.std)},
             {"activation", "relu6"},
             {"padding", "TensorFlow same"},
             {"pooling", "mean over the picture, 1280 features"}};
@@ -132,33 +144,46 @@ class EfficientNetEncoder : public ImageEncoder {
   EfficientNet network_;
 };
 
+/// One number for each of red, green and blue.
+std::array<float, 3> three(const std::filesystem::path& config_json, const detail::Json& cfg, const char* key) {
+  const auto values = detail::get<std::vector<float>>(kConfig, cfg, key);
+  if (values.size() != 3) {
+    detail::failure(kConfig, config_json, " has ", values.size(), " values of ", key, ", wanted 3");
+  }
+  return {values[0], values[1], values[2]};
+}
+
 }  // namespace
 
 EfficientNetConfig EfficientNetConfig::load(const std::filesystem::path& config_json) {
-  constexpr const char* who = "EfficientNetConfig";
-  const detail::Json json = detail::read_json(who, config_json);
+  const detail::Json json = detail::read_json(kConfig, config_json);
   EfficientNetConfig config;
-  config.architecture = detail::get<std::string>(who, json, "architecture");
-  const auto* scale = std::find_if(kScales.begin(), kScales.end(),
-                                   [&](const Scale& s) { return config.architecture == s.architecture; });
+  config.architecture = detail::get<std::string>(kConfig, json, "architecture");
+  const auto scale = std::find_if(kScales.begin(), kScales.end(),
+                                  [&](const Scale& s) { return config.architecture == s.architecture; });
   if (scale == kScales.end()) {
-    detail::failure(who, config_json, " names architecture \"", config.architecture,
-                    "\", known are tf_efficientnet_lite0 to lite4");
+    detail::failure(kConfig, config_json, " names architecture ", detail::shown(config.architecture),
+                    ", known are tf_efficientnet_lite0 to lite4");
   }
   config.width = scale->width;
   config.depth = scale->depth;
   const auto cfg = json.find("pretrained_cfg");
   if (cfg == json.end()) return config;
-  const auto size = detail::get<std::vector<int>>(who, *cfg, "input_size");
+  const auto size = detail::get<std::vector<int>>(kConfig, *cfg, "input_size");
   if (size.size() != 3 || size[1] != size[2] || size[1] < 32 || size[1] > 4096) {
-    detail::failure(who, config_json, " has an input_size that is not [3, S, S] with 32 <= S <= 4096");
+    detail::failure(kConfig, config_json, " has an input_size that is not [3, S, S] with 32 <= S <= 4096");
   }
   config.input_size = size[1];
-  config.crop_pct = detail::get<double>(who, *cfg, "crop_pct");
-  if (!(config.crop_pct > 0.1 && config.crop_pct <= 1.0)) detail::failure(who, config_json, " has crop_pct outside (0.1, 1]");
-  config.interpolation = resize_filter(detail::get<std::string>(who, *cfg, "interpolation"));
-  config.mean = detail::get<std::array<float, 3>>(who, *cfg, "mean");
-  config.std = detail::get<std::array<float, 3>>(who, *cfg, "std");
+  config.crop_pct = detail::get<double>(kConfig, *cfg, "crop_pct");
+  if (!(config.crop_pct > 0.1 && config.crop_pct <= 1.0)) {
+    detail::failure(kConfig, config_json, " has crop_pct ", config.crop_pct, ", outside (0.1, 1]");
+  }
+  config.interpolation = resize_filter(detail::get<std::string>(kConfig, *cfg, "interpolation"));
+  config.mean = three(config_json, *cfg, "mean");
+  config.std = three(config_json, *cfg, "std");
+  if (std::any_of(config.std.begin(), config.std.end(), [](float s) { return !(s > 0); })) {
+    detail::failure(kConfig, config_json, " has a std that is not positive");
+  }
   return config;
 }
 
@@ -168,17 +193,19 @@ SameConv2dImpl::SameConv2dImpl(std::int64_t in, std::int64_t out, std::int64_t k
       stride_(stride),
       groups_(groups) {}
 
-Tensor SameConv2dImpl::forward(const Tensor& x) const {
+Tensor SameConv2dImpl::forward(const Tensor& x) const { return convolve(x, weight, bias); }
+
+Tensor SameConv2dImpl::convolve(const Tensor& x, const Tensor& kernels, const Tensor& shift) const {
   const std::int64_t kernel = weight.size(2);
   const auto missing = [&](std::int64_t size) {
     return std::max<std::int64_t>(0, (size - 1) / stride_ * stride_ + kernel - size);
   };
   const std::int64_t rows = missing(x.size(2)), columns = missing(x.size(3));
   if (rows % 2 == 0 && columns % 2 == 0) {
-    return torch::conv2d(x, weight, bias, stride_, {rows / 2, columns / 2}, 1, groups_);
+    return torch::conv2d(x, kernels, shift, stride_, {rows / 2, columns / 2}, 1, groups_);
   }
   const Tensor padded = torch::constant_pad_nd(x, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2});
-  return torch::conv2d(padded, weight, bias, stride_, 0, 1, groups_);
+  return torch::conv2d(padded, kernels, shift, stride_, torch::IntArrayRef{0}, 1, groups_);
 }
 
 BatchNormImpl::BatchNormImpl(std::int64_t channels)
@@ -187,17 +214,30 @@ BatchNormImpl::BatchNormImpl(std::int64_t channels)
       running_mean(register_buffer("running_mean", torch::empty({channels}))),
       running_var(register_buffer("running_var", torch::empty({channels}))) {}
 
-Tensor BatchNormImpl::forward(const Tensor& x) {
-  if (folded_) return x;
-  return torch::batch_norm(x, weight, bias, running_mean, running_var, is_training(), kBatchNormMomentum, kBatchNormEps,
-                           /*cudnn_enabled=*/true);
+std::pair<Tensor, Tensor> BatchNormImpl::scale_and_shift() const {
+  const Tensor scale = weight / (running_var + kBatchNormEps).sqrt();
+  return {scale, bias - running_mean * scale};
 }
 
+Tensor BatchNormImpl::forward(const SameConv2dImpl& convolution, const Tensor& x) const {
+  if (folded_) return convolution.forward(x);
+  if (is_training() && !keeps_statistics_) {
+    return torch::batch_norm(convolution.forward(x), weight, bias, running_mean, running_var, true, kBatchNormMomentum,
+                             kBatchNormEps, /*cudnn_enabled=*/true);
+  }
+  const auto [scale, shift] = scale_and_shift();
+  return convolution.convolve(x, convolution.weight * scale.view({-1, 1, 1, 1}), shift);
+}
+
+void BatchNormImpl::keep_statistics(bool keep) { keeps_statistics_ = keep; }
+
 void BatchNormImpl::fold_into(SameConv2dImpl& convolution) {
+  if (folded_) return;
   const torch::NoGradGuard no_grad;
-  const Tensor scale = weight / (running_var + kBatchNormEps).sqrt();
-  convolution.weight.set_data((convolution.weight * scale.view({-1, 1, 1, 1})).contiguous(torch::MemoryFormat::ChannelsLast));
-  convolution.bias = bias - running_mean * scale;
+  const auto [scale, shift] = scale_and_shift();
+  const Tensor scaled = convolution.weight * scale.view({-1, 1, 1, 1});
+  convolution.weight.set_data(scaled.contiguous(torch::MemoryFormat::ChannelsLast));
+  convolution.bias = shift;
   folded_ = true;
 }
 
@@ -228,10 +268,10 @@ void EfficientNetImpl::pair(const char* convolution_name, const char* norm_name,
   norms_.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
 }
 
-Tensor EfficientNetImpl::forward(const Tensor& pixels) {
-  Tensor x = torch::clamp(norms_[0]->forward(convolutions_[0]->forward(pixels)), 0, 6);
+Tensor EfficientNetImpl::forward(const Tensor& pixels) const {
+  Tensor x = torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
   for (const auto& block : blocks_) x = block->as<BlockImpl>()->forward(x);
-  x = torch::clamp(norms_[1]->forward(convolutions_[1]->forward(x)), 0, 6);
+  x = torch::clamp(norms_[1]->forward(*convolutions_[1], x), 0, 6);
   return x.mean({2, 3});
 }
 
@@ -249,6 +289,12 @@ void EfficientNetImpl::freeze_blocks(std::int64_t count) {
   for (const auto& module : frozen_) {
     module->eval();
     for (auto& parameter : module->parameters()) parameter.set_requires_grad(false);
+  }
+}
+
+void EfficientNetImpl::keep_statistics(bool keep) {
+  for (const auto& module : modules()) {
+    if (auto* norm = module->as<BatchNormImpl>()) norm->keep_statistics(keep);
   }
 }
 

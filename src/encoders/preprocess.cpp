@@ -1,17 +1,27 @@
-#include "encoders/preprocess.h"
+#include "trine/encoders/preprocess.h"
 
 #include <algorithm>
 #include <cmath>
 
 #include "detail/error.h"
+#include "detail/json.h"
 
 namespace trine {
 
+namespace {
+
+constexpr int kMaxAspect = 1000;  // with the short side at the network's size, more would be beyond resize's limit
+
+}  // namespace
+
 std::string_view to_string(ResizeFilter filter) {
   switch (filter) {
-    case ResizeFilter::bilinear: return "bilinear";
-    case ResizeFilter::bicubic: return "bicubic";
-    case ResizeFilter::lanczos: return "lanczos";
+    case ResizeFilter::bilinear:
+      return "bilinear";
+    case ResizeFilter::bicubic:
+      return "bicubic";
+    case ResizeFilter::lanczos:
+      return "lanczos";
   }
   return "unknown";
 }
@@ -20,7 +30,7 @@ ResizeFilter resize_filter(std::string_view name) {
   for (const ResizeFilter filter : {ResizeFilter::bilinear, ResizeFilter::bicubic, ResizeFilter::lanczos}) {
     if (name == to_string(filter)) return filter;
   }
-  detail::failure("resize_filter", "unknown filter \"", name, "\", known are bilinear, bicubic and lanczos");
+  detail::failure("resize_filter", "unknown filter ", detail::shown(name), ", known are bilinear, bicubic and lanczos");
 }
 
 torch::Tensor to_tensor(const Image& image, const std::array<float, 3>& mean, const std::array<float, 3>& std) {
@@ -42,6 +52,10 @@ torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, R
   // torchvision.Resize(int): the long side is cut to an integer; CenterCrop: the offset is rounded half to even
   const int target = static_cast<int>(std::floor(size / crop_pct));
   const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
+  if (shorter < 1 || longer / shorter > kMaxAspect) {
+    detail::bad_argument("preprocess", "a picture of ", image.width, " x ", image.height, " pixels, wanted at most ",
+                         kMaxAspect, " : 1");
+  }
   const int scaled = static_cast<int>(static_cast<std::int64_t>(target) * longer / shorter);
   const bool wide = image.width > image.height;
   const Image resized = resize(image, wide ? scaled : target, wide ? target : scaled, filter);

@@ -179,6 +179,49 @@ Audio make_audio(std::span<const float> samples, int channels, int sample_rate, 
   return sink.finish();
 }
 
+Audio trim_and_level(const Audio& clip) {
+  constexpr double kSilence = 3.1622776601683795e-5;  // power of -45 dB to the loudest frame
+  constexpr double kActive = 1e-3;                    // of -30 dB
+  constexpr double kDigitalSilence = 1e-9;
+  constexpr std::size_t kFewestFrames = 10, kMargin = 6;
+  constexpr double kLevel = 0.0630957344480193;  // -24 dBFS
+  constexpr double kPeak = 0.95;
+  if (clip.sample_rate < 100) {
+    detail::bad_argument("trim_and_level", "a rate of at least 100 Hz is wanted, it is ", clip.sample_rate);
+  }
+  const std::size_t hop = static_cast<std::size_t>(clip.sample_rate) / 100;
+  std::vector<double> power(clip.samples.size() / hop);
+  for (std::size_t frame = 0; frame < power.size(); ++frame) {
+    for (std::size_t i = frame * hop; i < (frame + 1) * hop; ++i) power[frame] += static_cast<double>(clip.samples[i]) * clip.samples[i];
+    power[frame] /= static_cast<double>(hop);
+  }
+  const double loudest = power.empty() ? 0.0 : *std::max_element(power.begin(), power.end());
+  const double threshold = std::max(loudest * kSilence, kDigitalSilence);
+  std::size_t first = power.size(), last = 0, sounding = 0, active = 0;
+  double energy = 0;
+  for (std::size_t frame = 0; frame < power.size(); ++frame) {
+    if (power[frame] > threshold) {
+      first = std::min(first, frame);
+      last = frame;
+      ++sounding;
+    }
+    if (power[frame] > loudest * kActive) {
+      energy += power[frame];
+      ++active;
+    }
+  }
+  if (sounding < kFewestFrames) return {clip.sample_rate, {}};
+  const std::size_t begin = (first > kMargin ? first - kMargin : 0) * hop;
+  const std::size_t end = std::min((last + kMargin + 1) * hop, clip.samples.size());
+  Audio result{clip.sample_rate, {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
+                                  clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}};
+  float peak = 0;
+  for (const float sample : result.samples) peak = std::max(peak, std::abs(sample));
+  const auto gain = static_cast<float>(std::min(kLevel / std::sqrt(energy / static_cast<double>(active)), kPeak / peak));
+  for (float& sample : result.samples) sample *= gain;
+  return result;
+}
+
 std::vector<float> resample(std::span<const float> samples, int from, int to) {
   for (const int rate : {from, to}) {
     if (rate < 1 || rate > detail::kMaxSampleRate) {

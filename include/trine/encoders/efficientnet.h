@@ -3,9 +3,12 @@
 #include <torch/torch.h>
 
 #include <array>
+#include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trine/encoders/encoder.h"
@@ -18,12 +21,12 @@
 
 namespace trine {
 
-struct EfficientNetConfig {
-  std::string architecture;                       ///< "tf_efficientnet_lite0"
-  double width = 1.0;                             ///< channel multiplier
-  double depth = 1.0;                             ///< block multiplier
-  int input_size = 224;                           ///< pixels
-  double crop_pct = 0.875;                        ///< share of the resized short side that the centre crop keeps
+struct TRINE_API EfficientNetConfig {
+  std::string architecture;  ///< "tf_efficientnet_lite0"
+  double width = 1.0;        ///< channel multiplier
+  double depth = 1.0;        ///< block multiplier
+  int input_size = 224;      ///< pixels
+  double crop_pct = 0.875;   ///< share of the resized short side that the centre crop keeps
   ResizeFilter interpolation = ResizeFilter::bicubic;
   std::array<float, 3> mean{0.5f, 0.5f, 0.5f};
   std::array<float, 3> std{0.5f, 0.5f, 0.5f};
@@ -36,6 +39,8 @@ class TRINE_API SameConv2dImpl : public torch::nn::Module {
  public:
   SameConv2dImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t groups);
   torch::Tensor forward(const torch::Tensor& x) const;
+  /// The same with other weights.
+  torch::Tensor convolve(const torch::Tensor& x, const torch::Tensor& kernels, const torch::Tensor& shift) const;
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined until a batch norm is folded in
@@ -49,8 +54,12 @@ TORCH_MODULE(SameConv2d);
 class TRINE_API BatchNormImpl : public torch::nn::Module {
  public:
   explicit BatchNormImpl(std::int64_t channels);
-  torch::Tensor forward(const torch::Tensor& x);
-  /// Moves scale and shift into the convolution before it; forward is the identity from then on.
+  /// The convolution of `x`, normalised. While the statistics stand still, scale and shift go into the weights first:
+  /// half the memory traffic, in training too.
+  torch::Tensor forward(const SameConv2dImpl& convolution, const torch::Tensor& x) const;
+  /// Whether training leaves the running statistics, and uses them.
+  void keep_statistics(bool keep);
+  /// Moves scale and shift into the convolution for good; forward is the plain convolution from then on.
   void fold_into(SameConv2dImpl& convolution);
 
   torch::Tensor weight;
@@ -59,6 +68,9 @@ class TRINE_API BatchNormImpl : public torch::nn::Module {
   torch::Tensor running_var;
 
  private:
+  std::pair<torch::Tensor, torch::Tensor> scale_and_shift() const;
+
+  bool keeps_statistics_ = false;
   bool folded_ = false;
 };
 TORCH_MODULE(BatchNorm);
@@ -67,11 +79,13 @@ TORCH_MODULE(BatchNorm);
 class TRINE_API EfficientNetImpl : public torch::nn::Module {
  public:
   explicit EfficientNetImpl(const EfficientNetConfig& config);
-  torch::Tensor forward(const torch::Tensor& pixels);
+  torch::Tensor forward(const torch::Tensor& pixels) const;
   /// Merges every batch norm into its convolution and lays weights out channels-last: for inference only.
   void fold();
   /// Freezes the stem and the first `count` blocks, their batch norm statistics included.
   void freeze_blocks(std::int64_t count);
+  /// BatchNorm::keep_statistics of every norm.
+  void keep_statistics(bool keep);
   void train(bool on = true) override;
 
   std::int64_t block_count() const;
@@ -88,8 +102,8 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
 };
 TORCH_MODULE(EfficientNet);
 
-/// The encoder of a checkpoint directory, batch norms folded. `tuned`: a safetensors file whose tensors replace those of
-/// the same name (the blocks that were fine-tuned).
+/// The encoder of a checkpoint directory, batch norms folded. `tuned`: a safetensors file whose tensors replace those
+/// of the same name (the blocks that were fine-tuned).
 TRINE_API std::unique_ptr<ImageEncoder> load_efficientnet(const std::filesystem::path& directory,
                                                           const std::optional<std::filesystem::path>& tuned = {});
 

@@ -2,10 +2,11 @@
 
 #include <torch/torch.h>
 
+#include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trine/export.h"
@@ -17,13 +18,14 @@ namespace trine {
 /// What an encoder says of itself, in the order of the data's way: "model_type", "resize", "pooling", "licence" ...
 using Description = std::vector<std::pair<std::string, std::string>>;
 
-/// Pixels to features. Feature vectors are not normalised.
+/// Pixels to features. Feature vectors are not normalised. `encode` of every encoder may be called from several threads
+/// and records no gradients.
 class TRINE_API ImageEncoder {
  public:
   virtual ~ImageEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual torch::Tensor preprocess(const Image& image) const = 0;         ///< -> (3, H, W)
-  virtual torch::Tensor encode(const torch::Tensor& pixels) = 0;          ///< (N, 3, H, W) -> (N, dim)
+  virtual torch::Tensor preprocess(const Image& image) const = 0;       ///< -> (3, H, W)
+  virtual torch::Tensor encode(const torch::Tensor& pixels) const = 0;  ///< (N, 3, H, W) -> (N, dim)
   virtual Description describe() const = 0;
 };
 
@@ -32,8 +34,8 @@ class TRINE_API TextEncoder {
  public:
   virtual ~TextEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual torch::Tensor encode(const std::vector<std::string>& texts) = 0;  ///< -> (N, dim)
-  virtual std::int64_t max_tokens() const = 0;                              ///< special tokens included
+  virtual torch::Tensor encode(const std::vector<std::string>& texts) const = 0;  ///< -> (N, dim)
+  virtual std::int64_t max_tokens() const = 0;                                    ///< special tokens included
   /// Number of tokens of a text, special tokens included, before anything is cut.
   virtual std::int64_t count_tokens(const std::string& text) const = 0;
   virtual Description describe() const = 0;
@@ -44,18 +46,18 @@ class TRINE_API AudioEncoder {
  public:
   virtual ~AudioEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual int sample_rate() const = 0;                       ///< Hz it wants
-  virtual double max_seconds() const = 0;                    ///< longest clip of one call
-  virtual torch::Tensor encode(const Audio& clip) = 0;       ///< -> (T, dim)
+  virtual int sample_rate() const = 0;                        ///< Hz it wants
+  virtual double max_seconds() const = 0;                     ///< longest clip of one call
+  virtual torch::Tensor encode(const Audio& clip) const = 0;  ///< -> (T, dim)
   virtual Description describe() const = 0;
 };
 
 /// Which kind of encoder a checkpoint directory holds, by the `model_type` (or timm `architecture`) of its config.json.
 /// Exactly one of the three is set.
 struct TRINE_API AnyEncoder {
-  std::unique_ptr<ImageEncoder> image;
-  std::unique_ptr<TextEncoder> text;
-  std::unique_ptr<AudioEncoder> audio;
+  std::unique_ptr<ImageEncoder> image = nullptr;
+  std::unique_ptr<TextEncoder> text = nullptr;
+  std::unique_ptr<AudioEncoder> audio = nullptr;
 };
 
 /// Loads whatever the directory holds. Errors: std::runtime_error naming the key, wanted and got.

@@ -1,0 +1,34 @@
+#pragma once
+
+/// All of Trine, in the order a file goes through it.
+
+// 1. a file becomes samples
+#include "trine/input/audio.h"
+#include "trine/input/image.h"
+#include "trine/input/text.h"
+
+// 2. samples become features
+#include "trine/checkpoint.h"
+#include "trine/layers.h"
+
+#include "trine/encoders/bert.h"
+#include "trine/encoders/efficientnet.h"
+#include "trine/encoders/encoder.h"
+#include "trine/encoders/preprocess.h"
+#include "trine/encoders/whisper.h"
+
+// 3. features enter the shared space
+#include "trine/embedder.h"
+#include "trine/heads.h"
+
+// 4. vectors meet
+#include "trine/search/index.h"
+#include "trine/search/query.h"
+#include "trine/search/rerank.h"
+
+// 5. a person gets something
+#include "trine/apps/product_search.h"
+
+// beside: heads and fusion are learned
+#include "trine/train/loss.h"
+#include "trine/train/trainer.h"

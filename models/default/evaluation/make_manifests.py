@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Writes the manifests that `trine evaluate` measures the default model with.
+
+    python models/default/evaluation/make_manifests.py DATA CORPUS OUT [--split val]
+
+DATA is the folder with grocery/ and sounds_esc10/, CORPUS the speech corpus of ../train/synthesise.py. OUT gets one
+file of JSON lines per figure, and the noisy clips. Choices are seeded: the same data give the same files.
+
+val is for choices, test for the report. They share no photo, speaker, sentence or noise: test takes the test photos,
+the speaker slt, the test phrasings and fold 5 of ESC-10; val the val photos, its own speakers and sentences and fold 4.
+"""
+
+import argparse
+import csv
+import json
+import random
+import wave
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+import trine
+
+HERE = Path(__file__).resolve().parent
+RATE = 16_000
+FOLD = {"val": "4", "test": "5"}
+NOISES = (10, 0)  # dB of the speech over the noise
+NEIGHBOURS = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wertyuiopoasdfghjkklzxcvbn"))  # a key beside each
+
+
+def read_lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def write_lines(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    print(f"{path}: {len(rows)} queries")
+
+
+def photos(data: Path, split: str) -> list[dict]:
+    """One query per photo, grouped by department."""
+    with open(data / "grocery" / "products.csv", newline="") as file:
+        department = {row["product_id"]: row["department"] for row in csv.DictReader(file)}
+    with open(data / "grocery" / f"{split}.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {
+            "id": row["product_id"],
+            "image": str(data / "grocery" / row["path"]),
+            "set": department[row["product_id"]],
+        }
+        for row in rows
+    ]
+
+
+def spoken(corpus: Path, split: str, kind: str) -> list[dict]:
+    return [row for row in read_lines(corpus / "manifest.jsonl") if row["split"] == split and row["set"] == kind]
+
+
+def typed(split: str, titles: dict[str, str], clips: list[dict]) -> list[dict]:
+    """Three sentences around each title, of phrasings that neither training nor the index has."""
+    if split == "val":
+        return [{"id": clip["label"], "text": clip["target"]} for clip in clips]
+    phrasings = json.loads((HERE / "phrasings.json").read_text(encoding="utf-8"))["test"]
+    return [
+        {"id": product, "text": phrasings[(number + 2 * i) % len(phrasings)].replace("{}", title)}
+        for number, (product, title) in enumerate(titles.items())
+        for i in range(3)
+    ]
+
+
+def misspell(title: str, rng: random.Random) -> str:
+    """Two typing errors in different letters: swapped, left out, doubled, or the key beside."""
+    while True:
+        text = title
+        for _ in range(2):
+            at = rng.choice([i for i, letter in enumerate(text) if letter.isalpha()])
+            letter = text[at]
+            text = rng.choice(
+                [
+                    text[:at] + text[at + 1 : at + 2] + letter + text[at + 2 :],
+                    text[:at] + text[at + 1 :],
+                    text[:at] + letter + text[at:],
+                    text[:at] + NEIGHBOURS.get(letter.lower(), letter) + text[at + 1 :],
+                ]
+            )
+        if edit_distance(text.lower(), title.lower()) >= 2:
+            return text
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Letters inserted, left out, replaced or (as two) swapped."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+def mix(clip: np.ndarray, noise: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise from a random place of its file, louder or softer until the powers have this ratio."""
+    where = np.arange(len(clip)) + rng.integers(len(noise))
+    part = noise[where % len(noise)]
+    wanted = np.sqrt(np.mean(clip**2)) / 10 ** (decibels / 20)
+    mixed = clip + part * wanted / np.sqrt(np.mean(part**2))
+    return mixed / max(1.0, np.abs(mixed).max())
+
+
+def add_noise(clips: list[dict], corpus: Path, noises: list[Path], decibels: float, out: Path) -> dict[str, Path]:
+    """Noisy copies of the clips. -> {clip: file}"""
+    out.mkdir(parents=True, exist_ok=True)
+    heard = [trine.read_audio(path, sample_rate=RATE)[0] for path in noises]
+    heard = [noise[np.abs(noise) > 1e-5] for noise in heard]  # the files are filled up with silence
+    made = {}
+    for number, clip in enumerate(clips):
+        rng = np.random.default_rng([number, int(decibels)])
+        samples, _ = trine.read_audio(corpus / clip["audio"], sample_rate=RATE)
+        mixed = mix(samples, heard[rng.integers(len(heard))], decibels, rng)
+        made[clip["audio"]] = out / Path(clip["audio"]).name
+        with wave.open(str(made[clip["audio"]]), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(RATE)
+            file.writeframes(np.rint(mixed * 32767).astype("<i2").tobytes())
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    options = parser.parse_args()
+    data, corpus, out, split = options.data.resolve(), options.corpus.resolve(), options.out.resolve(), options.split
+    out.mkdir(parents=True, exist_ok=True)
+
+    titles = {row["id"]: row["title"] for row in read_lines(HERE.parent / "catalogue.jsonl")}
+    clips = spoken(corpus, split, "products")
+    shots = photos(data, split)
+
+    write_lines(out / "photo.jsonl", shots)
+    write_lines(out / "typed.jsonl", typed(split, titles, clips))
+    rng = random.Random(1)
+    write_lines(out / "photo-misspelt.jsonl", [row | {"text": misspell(titles[row["id"]], rng)} for row in shots])
+    if split == "test":
+        described = read_lines(HERE / "free_descriptions.jsonl")
+        write_lines(out / "described.jsonl", [{"id": row["id"], "text": row["query"]} for row in described])
+
+    noises = sorted((data / "sounds_esc10").glob(f"*/{FOLD[split]}-*"))
+    voices = {"clean": {clip["audio"]: corpus / clip["audio"] for clip in clips}}
+    for decibels in NOISES:
+        voices[f"{decibels}dB"] = add_noise(clips, corpus, noises, decibels, out / f"noise-{decibels}dB")
+    rng = random.Random(2)
+    by_product = defaultdict(list)
+    for clip in clips:
+        by_product[clip["label"]].append(clip["audio"])
+    pairs = [(row, rng.choice(by_product[row["id"]])) for row in shots]
+    for condition, files in voices.items():
+        rows = [
+            {"id": clip["label"], "audio": str(files[clip["audio"]]), "set": f"{clip['phrasing']} phrasing"}
+            for clip in clips
+        ]
+        write_lines(out / f"voice-{condition}.jsonl", rows)
+        rows = [{"id": row["id"], "image": row["image"], "audio": str(files[clip])} for row, clip in pairs]
+        write_lines(out / f"photo-voice-{condition}.jsonl", rows)
+
+    sentences = spoken(corpus, split, "clinc")
+    rows = [{"audio": str(corpus / clip["audio"]), "text": clip["target"]} for clip in sentences]
+    write_lines(out / "sentences.jsonl", rows)
+
+
+if __name__ == "__main__":
+    main()

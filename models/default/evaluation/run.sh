@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Measures the default model on held-out data and prints one Markdown table.
+#
+#   models/default/evaluation/run.sh [--split val] [--model DIR]
+#
+# `--split val` is for choices, test (the default) for the report.
+#   BUILD, PYTHON   the build folder and the interpreter; default: build/release and what set-up chose
+#   DATA            the data sets; default: ../shared/data
+#   CORPUS          the speech corpus; default: BUILD/speech, made there if it is missing (ten minutes)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
+build=${BUILD:-build/release} python=${PYTHON:-$(cat build/python)} data=${DATA:-../shared/data}
+corpus=${CORPUS:-$build/speech} split=test model=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --split) split=${2:?} ;;
+    --model) model=(--model "${2:?}") ;;
+    *) echo "unknown option $1: wanted --split val|test or --model DIR" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+[ -f "$data/grocery/$split.csv" ] || { echo "There is no $data/grocery/$split.csv: set DATA to the data sets." >&2; exit 1; }
+export PYTHONPATH=$build/python${PYTHONPATH:+:$PYTHONPATH}
+[ -f "$corpus/manifest.jsonl" ] || "$python" models/default/train/synthesise.py --out "$corpus" --data "$data" >&2
+
+out=$build/evaluation/$split
+"$python" models/default/evaluation/make_manifests.py "$data" "$corpus" "$out" --split "$split" >&2
+
+# figure WHAT MANIFEST [OPTION]: the rows of one manifest.
+figure() {
+  local what=$1 manifest=$2 option=${3:-}
+  [ -f "$out/$manifest" ] || return 0
+  echo "--- $what" >&2
+  "$build/bin/trine" evaluate "${model[@]}" $option "$out/$manifest" --json >"$out/${manifest%.jsonl}.json"
+  "$python" - "$what" "trine evaluate $option $manifest" "$out/${manifest%.jsonl}.json" <<'PYTHON'
+import json
+import sys
+
+what, command, path = sys.argv[1:]
+with open(path) as file:
+    report = json.load(file)
+for row in report["results"]:
+    low, high = row["interval"]
+    query = row["query"] + {"yes": ", re-ranked", "no": ", not re-ranked"}.get(row["rerank"], "")
+    numbers = f"{row['top1']:.3f} | {low:.3f} to {high:.3f} | {row['top5']:.3f} | {row['top10']:.3f} | {row['mrr']:.3f}"
+    print(f"| {what} | {query} | {row['set']} | {row['count']} | {numbers} | {report['chance']:.4f} | `{' '.join(command.split())}` |")
+PYTHON
+}
+
+echo "Split: $split."
+echo
+echo "| figure | query | set | count | top-1 | 95 % interval | top-5 | top-10 | MRR | chance | command |"
+echo "|---|---|---|---|---|---|---|---|---|---|---|"
+figure "photo" photo.jsonl
+figure "typed name, unseen phrasing" typed.jsonl
+figure "free description" described.jsonl
+figure "photo and name with two typing errors" photo-misspelt.jsonl
+figure "voice" voice-clean.jsonl
+figure "voice, noise at 10 dB" voice-10dB.jsonl
+figure "voice, noise at 0 dB" voice-0dB.jsonl
+figure "photo and voice" photo-voice-clean.jsonl
+figure "photo and voice, noise at 10 dB" photo-voice-10dB.jsonl
+figure "photo and voice, noise at 0 dB" photo-voice-0dB.jsonl
+figure "spoken sentence among all" sentences.jsonl --retrieval

@@ -1,0 +1,59 @@
+#include "trine/encoders/encoder.h"
+
+#include "module.h"
+
+namespace trine::python {
+
+void bind_encoders(py::module_& m) {
+  py::class_<ImageEncoder>(m, "ImageEncoder", "Pixels to features, which are not normalised.")
+      .def_property_readonly("dim", &ImageEncoder::dim, "Length of a feature vector.")
+      .def("preprocess", &ImageEncoder::preprocess, py::arg("image"), NoGil(),
+           "Resized, cropped, normalised. uint8 (H, W, 3) -> (3, H', W')")
+      .def("encode", &ImageEncoder::encode, py::arg("pixels"), NoGil(), "(N, 3, H', W') -> (N, dim)")
+      .def("describe", &ImageEncoder::describe, "What happens to a picture, as (step, sentence) pairs.");
+
+  py::class_<TextEncoder>(m, "TextEncoder", "Texts to sentence vectors, pooled as the checkpoint says.")
+      .def_property_readonly("dim", &TextEncoder::dim, "Length of a vector.")
+      .def_property_readonly("max_tokens", &TextEncoder::max_tokens,
+                             "Tokens of a text that are used, special tokens included.")
+      .def(
+          "count_tokens",
+          [](const TextEncoder& self, const py::str& text) {
+            const std::string bytes = utf8(text);
+            const py::gil_scoped_release unlocked;
+            return self.count_tokens(bytes);
+          },
+          py::arg("text"), "Tokens of a text, special tokens included, before anything is cut.")
+      .def("encode", &TextEncoder::encode, py::arg("texts"), NoGil(), "N texts -> (N, dim)")
+      .def("describe", &TextEncoder::describe, "What happens to a text, as (step, sentence) pairs.");
+
+  py::class_<AudioEncoder>(m, "AudioEncoder", "A clip to a sequence of feature vectors, as long as the clip.")
+      .def_property_readonly("dim", &AudioEncoder::dim, "Length of a feature vector.")
+      .def_property_readonly("sample_rate", &AudioEncoder::sample_rate, "The rate it wants, in Hz.")
+      .def_property_readonly("max_seconds", &AudioEncoder::max_seconds, "Longest clip of one call.")
+      .def("encode", &AudioEncoder::encode, py::arg("clip"), NoGil(),
+           "(samples, sample_rate), as trine.read_audio gives it -> (T, dim)")
+      .def("describe", &AudioEncoder::describe, "What happens to a clip, as (step, sentence) pairs.");
+
+  m.def(
+      "load_encoder",
+      [](const std::filesystem::path& directory) -> py::object {
+        AnyEncoder encoder;
+        {
+          const py::gil_scoped_release unlocked;
+          encoder = load_encoder(directory);
+        }
+        if (encoder.image) return py::cast(std::move(encoder.image));
+        if (encoder.text) return py::cast(std::move(encoder.text));
+        return py::cast(std::move(encoder.audio));
+      },
+      py::arg("directory"), R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder.
+
+It gives the features themselves, before any head; `Embedder` is what puts them into one space.
+
+>>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
+>>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
+torch.Size([1, 384]))");
+}
+
+}  // namespace trine::python

@@ -1,0 +1,122 @@
+#pragma once
+
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/stl/filesystem.h>
+#include <torch/extension.h>
+
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <string_view>
+
+#include "trine/input/audio.h"
+#include "trine/input/image.h"
+#include "trine/search/query.h"
+
+namespace trine::python {
+
+namespace py = pybind11;
+
+// One per theme, in the order of the data's way.
+void bind_input(py::module_& m);
+void bind_encoders(py::module_& m);
+void bind_embedder(py::module_& m);
+void bind_search(py::module_& m);
+void bind_apps(py::module_& m);
+
+/// Work that needs no Python object runs without the interpreter's lock.
+using NoGil = py::call_guard<py::gil_scoped_release>;
+
+/// Numbers of any real type, as contiguous floats.
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+
+/// UTF-8 of a str; UnicodeEncodeError (a ValueError) for a lone surrogate.
+inline std::string utf8(const py::str& text) {
+  Py_ssize_t size = 0;
+  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (!data) throw py::error_already_set();
+  return {data, static_cast<std::size_t>(size)};
+}
+
+}  // namespace trine::python
+
+namespace pybind11::detail {
+
+/// Pixels: an array of uint8 (H, W, 3).
+template <>
+struct type_caster<trine::Image> {
+  PYBIND11_TYPE_CASTER(trine::Image, const_name("numpy.ndarray"));
+
+  bool load(handle source, bool) {
+    if (!array_t<std::uint8_t>::check_(source)) return false;
+    const auto pixels = array_t<std::uint8_t, array::c_style>::ensure(source);
+    if (!pixels || pixels.ndim() != 3 || pixels.shape(2) != 3) return false;
+    if (std::max(pixels.shape(0), pixels.shape(1)) > std::numeric_limits<int>::max()) return false;
+    value.height = static_cast<int>(pixels.shape(0));
+    value.width = static_cast<int>(pixels.shape(1));
+    value.pixels.assign(pixels.data(), pixels.data() + pixels.size());
+    return true;
+  }
+
+  static handle cast(const trine::Image& image, return_value_policy, handle) {
+    return array_t<std::uint8_t>({image.height, image.width, 3}, image.pixels.data()).release();
+  }
+};
+
+/// A clip: (samples, sample_rate) with float32 samples (n).
+template <>
+struct type_caster<trine::Audio> {
+  PYBIND11_TYPE_CASTER(trine::Audio, const_name("tuple[numpy.ndarray, int]"));
+
+  bool load(handle source, bool) {
+    if (!isinstance<tuple>(source)) return false;
+    const auto pair = reinterpret_borrow<tuple>(source);
+    if (pair.size() != 2 || !array_t<float>::check_(pair[0]) || !isinstance<int_>(pair[1])) return false;
+    const auto samples = array_t<float, array::c_style>::ensure(pair[0]);
+    if (!samples || samples.ndim() != 1) return false;
+    value.sample_rate = pair[1].cast<int>();
+    value.samples.assign(samples.data(), samples.data() + samples.size());
+    return true;
+  }
+
+  static handle cast(const trine::Audio& audio, return_value_policy, handle) {
+    const array_t<float> samples(static_cast<ssize_t>(audio.samples.size()), audio.samples.data());
+    return make_tuple(samples, audio.sample_rate).release();
+  }
+};
+
+/// A modality: its name.
+template <>
+struct type_caster<trine::Modality> {
+  PYBIND11_TYPE_CASTER(trine::Modality, const_name("str"));
+
+  bool load(handle source, bool) {
+    if (!isinstance<str>(source)) return false;
+    value = trine::modality(trine::python::utf8(reinterpret_borrow<str>(source)));
+    return true;
+  }
+
+  static handle cast(trine::Modality modality, return_value_policy, handle) {
+    return str(std::string(trine::to_string(modality))).release();
+  }
+};
+
+/// Weights by modality: a dict, in which those left out keep their default.
+template <>
+struct type_caster<trine::QueryWeights> {
+  PYBIND11_TYPE_CASTER(trine::QueryWeights, const_name("dict[str, float]"));
+
+  bool load(handle source, bool) {
+    if (!isinstance<dict>(source)) return false;
+    for (const auto& [key, weight] : reinterpret_borrow<dict>(source)) {
+      const auto m = key.cast<trine::Modality>();
+      (m == trine::Modality::image  ? value.image
+       : m == trine::Modality::text ? value.text
+                                    : value.audio) = weight.cast<float>();
+    }
+    return true;
+  }
+};
+
+}  // namespace pybind11::detail

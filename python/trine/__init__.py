@@ -1,0 +1,75 @@
+"""Images, text and audio in one vector space: embed them, combine them, search them and say why.
+
+>>> import trine
+>>> model = trine.Embedder()                                            # doctest: +SKIP
+>>> query = model.embed(image="photo.jpg", text="the red one")          # doctest: +SKIP
+>>> search = trine.ProductSearch(embedder=model)                        # doctest: +SKIP
+>>> for hit in search.search(text="a ripe banana", audio="question.wav"):   # doctest: +SKIP
+...     print(hit.title, hit.sentence())
+
+The way of the data is the way through the package: input, encoders, embedder, search, apps.
+"""
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError("trine needs torch 2.13.*: python3 -m pip install 'torch==2.13.*'") from error
+if torch.__version__.split(".")[:2] != ["2", "13"]:
+    raise ImportError(
+        f"trine is built for torch 2.13.*, this is torch {torch.__version__}: python3 -m pip install 'torch==2.13.*'"
+    )
+
+from ._trine import (
+    AudioEncoder,
+    Encoding,
+    Hit,
+    ImageEncoder,
+    Product,
+    Reason,
+    TextEncoder,
+    Tokenizer,
+    __version__,
+    load_encoder,
+    read_catalogue,
+)
+from .embedder import Description, Embedder
+from .input import read_audio, read_image, resize, whisper_mel
+from .product_search import ProductSearch
+from .search import Index, Match, RerankScore, combine_query, rerank_score
+
+__all__ = [
+    # input
+    "Encoding",
+    "Tokenizer",
+    "read_audio",
+    "read_image",
+    "resize",
+    "whisper_mel",
+    # encoders
+    "AudioEncoder",
+    "ImageEncoder",
+    "TextEncoder",
+    "load_encoder",
+    # embedder
+    "Description",
+    "Embedder",
+    # search
+    "Index",
+    "Match",
+    "RerankScore",
+    "combine_query",
+    "rerank_score",
+    # apps
+    "Hit",
+    "Product",
+    "ProductSearch",
+    "Reason",
+    "read_catalogue",
+    "__version__",
+]
+
+# What comes from the extension shows itself under the name it is used by.
+for _name in __all__:
+    if getattr(globals()[_name], "__module__", None) == f"{__name__}._trine":
+        globals()[_name].__module__ = __name__
+del _name

@@ -1,0 +1,56 @@
+"""How a file becomes samples: the functions that `Embedder` reads its inputs with, for use on their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import _inputs, _trine
+
+
+def read_image(source: _inputs.ImageLike) -> np.ndarray:
+    """The pixels of a picture, uint8 (H, W, 3), equal to Pillow's `Image.open(source).convert("RGB")`.
+
+    `source` is a path or the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame).
+
+    >>> trine.read_image("photo.jpg").shape                     # doctest: +SKIP
+    (480, 640, 3)
+    """
+    return _inputs.pixels(source)
+
+
+def resize(image: _inputs.ImageLike, size: tuple[int, int], filter: str = "bicubic") -> np.ndarray:
+    """A picture at `size` = (width, height), uint8 (height, width, 3), bit-equal to Pillow's `resize`.
+
+    `filter` is "bilinear", "bicubic" or "lanczos".
+
+    >>> trine.resize("photo.jpg", (224, 224)).shape             # doctest: +SKIP
+    (224, 224, 3)
+    """
+    width, height = size
+    return _trine.resize(_inputs.pixels(image), width, height, filter)
+
+
+def read_audio(source: _inputs.AudioLike, *, sample_rate: int = _inputs.DEFAULT_RATE) -> tuple[np.ndarray, int]:
+    """A clip as (samples, rate): mono float32 (n), nominally in [-1, 1], at `sample_rate` Hz; 0 keeps its own rate.
+
+    `source` is a path or the bytes of a file (WAV, FLAC, Ogg, MP3, M4A, the sound of a video ...), or samples as
+    `Embedder.embed_audio` takes them. Channels are mixed down to their mean, rates converted with soxr HQ.
+
+    >>> samples, rate = trine.read_audio("question.wav")        # doctest: +SKIP
+    """
+    clip = _inputs.audio(source, sample_rate)
+    return _trine.read_audio(clip, sample_rate) if isinstance(clip, str) else clip
+
+
+def whisper_mel(samples: np.ndarray, *, mel_bands: int = 80) -> np.ndarray:
+    """Whisper's log-mel features of 16 kHz samples (n) -> float32 (mel_bands, n / 160).
+
+    Equal to transformers' WhisperFeatureExtractor, without its padding to 30 seconds.
+
+    >>> trine.whisper_mel(np.zeros(16_000, np.float32)).shape   # doctest: +SKIP
+    (80, 100)
+    """
+    values = _inputs.vector(samples, "clip")
+    if values.ndim != 1:
+        raise ValueError(f"Samples must have the shape (n), not {values.shape}.")
+    return _trine.whisper_mel(values, mel_bands)

@@ -1,0 +1,324 @@
+#include "trine/apps/product_search.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <numeric>
+#include <set>
+
+#include "detail/error.h"
+#include "detail/file.h"
+#include "detail/json.h"
+#include "trine/layers.h"
+#include "trine/search/index.h"
+#include "trine/search/rerank.h"
+
+namespace trine {
+
+namespace fs = std::filesystem;
+using detail::Json;
+using torch::Tensor;
+
+namespace {
+
+constexpr const char* kWho = "ProductSearch";
+constexpr char kSeparator = '\n';  ///< between a product's id and what of it a vector shows
+constexpr std::uint64_t kMaxCatalogueBytes = 256u << 20;
+
+/// A title is asked for in sentences; the mean over these lies closer to such a sentence than the bare title.
+constexpr std::array<const char*, 10> kPhrasings{
+    "{}",
+    "a photo of {}",
+    "show me {}",
+    "I would like {}",
+    "I am looking for {}",
+    "where can I find {}",
+    "please add {} to my basket",
+    "how much does {} cost",
+    "we need {} for dinner tonight",
+    "can you recommend {}",
+};
+
+/// Reads the keys of a product; `what` names the place for error messages.
+Product product_of(const Json& json, const std::string& what, const fs::path& folder) {
+  if (!json.is_object()) detail::failure("read_catalogue", what, ": a JSON object is wanted");
+  try {
+    Product product{.id = detail::get<std::string>(kWho, json, "id"),
+                    .title = detail::get<std::string>(kWho, json, "title"),
+                    .description = detail::get_or<std::string>(kWho, json, "description", "")};
+    if (product.id.empty() || product.title.empty()) detail::failure(kWho, "id and title must not be empty");
+    product.keywords = detail::get_or<std::vector<std::string>>(kWho, json, "keywords", {});
+    for (const std::string& image : detail::get_or<std::vector<std::string>>(kWho, json, "images", {})) {
+      product.images.push_back(folder / image);
+    }
+    if (json.contains("attributes")) {
+      for (const auto& [key, value] : json.at("attributes").items()) product.attributes.emplace_back(key, value.dump());
+    }
+    return product;
+  } catch (const std::runtime_error& error) {
+    const std::string_view message = error.what();
+    detail::failure("read_catalogue", what, ": ", message.substr(message.find("] ") + 2));
+  }
+}
+
+Json json_of(const Product& product) {
+  Json json{{"id", product.id}, {"title", product.title}, {"description", product.description}};
+  Json attributes = Json::object();
+  for (const auto& [key, value] : product.attributes) attributes[key] = detail::parse_json(kWho, value, key);
+  json["attributes"] = attributes;
+  json["keywords"] = product.keywords;
+  return json;
+}
+
+const char* subject(Modality modality) {
+  switch (modality) {
+    case Modality::image: return "the photo";
+    case Modality::text: return "the text";
+    case Modality::audio: return "the spoken words";
+  }
+  return "the query";
+}
+
+const char* verdict(const Reason& reason) {
+  const bool plural = reason.modality == Modality::audio;
+  if (reason.support >= 0.5f) return plural ? "point to it" : "points to it";
+  if (reason.support >= 0.05f) return plural ? "allow for it" : "allows for it";
+  return plural ? "point elsewhere" : "points elsewhere";
+}
+
+std::span<const float> floats(const Tensor& row) { return {row.const_data_ptr<float>(), static_cast<std::size_t>(row.numel())}; }
+
+}  // namespace
+
+std::vector<Product> read_catalogue(const fs::path& path) {
+  const std::string text = detail::read_text("read_catalogue", path, kMaxCatalogueBytes);
+  std::vector<Product> products;
+  std::set<std::string> ids;
+  std::size_t line = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view content(text.data() + begin, end - begin);
+    ++line;
+    begin = end + 1;
+    if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string what = path.string() + ", line " + std::to_string(line);
+    products.push_back(product_of(detail::parse_json("read_catalogue", content, what), what, path.parent_path()));
+    if (!ids.insert(products.back().id).second) {
+      detail::failure("read_catalogue", what, ": the id ", detail::shown(products.back().id), " is there twice");
+    }
+  }
+  if (products.empty()) detail::failure("read_catalogue", path, " holds no product");
+  return products;
+}
+
+Tensor title_vector(const Embedder& embedder, const std::string& title) {
+  std::vector<std::string> sentences;
+  for (std::string sentence : kPhrasings) sentences.push_back(sentence.replace(sentence.find("{}"), 2, title));
+  return normalise(embedder.embed_texts(sentences).mean(0));
+}
+
+std::string Hit::sentence() const {
+  std::string text;
+  for (std::size_t i = 0; i < reasons.size(); ++i) {
+    char number[16];
+    std::snprintf(number, sizeof number, " (%.2f)", reasons[i].support);
+    text += (i == 0 ? "" : i + 1 == reasons.size() ? " and " : ", ") + std::string(subject(reasons[i].modality)) + " " +
+            verdict(reasons[i]) + number;
+  }
+  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  return text + ".";
+}
+
+/// The vectors of all products, those of one product in neighbouring rows.
+struct ProductSearch::Impl {
+  Embedder embedder;
+  Index index;
+  std::vector<Product> products;
+  std::map<std::string, std::size_t> number;  ///< by id
+  Tensor matrix;                              ///< (V, D)
+  std::vector<std::string> shows;             ///< per row: what of the product it is
+  Tensor owner;                               ///< (V) int64, the product's number
+
+  explicit Impl(Embedder model) : embedder(std::move(model)), index(embedder.dim()) {}
+
+  /// Rows and owners from the index.
+  void arrange() {
+    for (std::size_t i = 0; i < products.size(); ++i) number.emplace(products[i].id, i);
+    std::vector<Tensor> rows;
+    std::vector<std::int64_t> owners;
+    std::vector<bool> seen(products.size());
+    for (const std::string& id : index.ids()) {
+      const std::size_t cut = id.rfind(kSeparator);
+      const auto found = cut == std::string::npos ? number.end() : number.find(id.substr(0, cut));
+      if (found == number.end()) detail::failure(kWho, "the index has a vector ", detail::shown(id), " of no product");
+      const std::vector<float> values = index.vector(id);
+      rows.push_back(torch::tensor(values));
+      owners.push_back(static_cast<std::int64_t>(found->second));
+      shows.push_back(id.substr(cut + 1));
+      seen[found->second] = true;
+    }
+    const auto missing = std::find(seen.begin(), seen.end(), false);
+    if (missing != seen.end()) {
+      detail::failure(kWho, "the index has no vector of the product ",
+                      detail::shown(products[static_cast<std::size_t>(missing - seen.begin())].id));
+    }
+    matrix = rows.empty() ? torch::empty({0, index.dim()}) : torch::stack(rows);
+    owner = torch::tensor(owners, torch::kInt64);
+  }
+
+  /// Cosine to every row, and per product to its nearest one. (D) -> (V), (P)
+  std::pair<Tensor, Tensor> similarities(const Tensor& query) const {
+    const Tensor rows = matrix.matmul(query);
+    const Tensor best = torch::full({static_cast<std::int64_t>(products.size())}, -2.0f)
+                            .scatter_reduce(0, owner, rows, "amax", /*include_self=*/true);
+    return {rows, best};
+  }
+
+  std::string nearest(const Tensor& rows, std::size_t product) const {
+    const Tensor masked = rows.masked_fill(owner != static_cast<std::int64_t>(product), -2.0f);
+    return shows[static_cast<std::size_t>(masked.argmax().item<std::int64_t>())];
+  }
+};
+
+ProductSearch::ProductSearch(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ProductSearch::~ProductSearch() = default;
+ProductSearch::ProductSearch(ProductSearch&&) noexcept = default;
+ProductSearch& ProductSearch::operator=(ProductSearch&&) noexcept = default;
+
+ProductSearch::ProductSearch() : ProductSearch(Embedder::load()) {}
+
+ProductSearch::ProductSearch(Embedder embedder)
+    : ProductSearch(std::move(embedder), default_model_directory() / "catalogue.trine") {}
+
+ProductSearch::ProductSearch(Embedder embedder, const fs::path& path) : impl_(std::make_unique<Impl>(std::move(embedder))) {
+  Index index = Index::load(path);
+  const auto& metadata = index.metadata();
+  if (!metadata.contains("catalogue") || !metadata.contains("model")) {
+    detail::failure(kWho, path, " is an index without a catalogue: make one with `trine index CATALOGUE --out INDEX`");
+  }
+  if (index.dim() != impl_->embedder.dim() || metadata.at("model") != impl_->embedder.name()) {
+    detail::failure(kWho, path, " was made by the model ", detail::shown(metadata.at("model")), " with ", index.dim(),
+                    " dimensions, the model here is ", impl_->embedder.name(), " with ", impl_->embedder.dim());
+  }
+  const Json catalogue = detail::parse_json(kWho, metadata.at("catalogue"), "the index's catalogue",
+                                            {.max_bytes = kMaxCatalogueBytes});
+  for (const Json& json : catalogue) impl_->products.push_back(product_of(json, path.string(), {}));
+  impl_->index = std::move(index);
+  impl_->arrange();
+}
+
+ProductSearch ProductSearch::build(Embedder embedder, const std::vector<Product>& catalogue, IndexReport* report,
+                                   const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  auto impl = std::make_unique<Impl>(std::move(embedder));
+  const Embedder& model = impl->embedder;
+  IndexReport counts;
+  Json stored = Json::array();
+  for (const Product& product : catalogue) {
+    const auto add = [&](const std::string& what, const Tensor& vector) {
+      const std::string id = product.id + kSeparator + what;
+      if (!impl->index.contains(id)) impl->index.add(id, floats(vector.contiguous()));
+    };
+    if (model.supports(Modality::text)) {
+      add("title", title_vector(model, product.title));
+      std::vector<std::string> texts, labels;
+      if (!product.description.empty()) {
+        texts.push_back(product.description);
+        labels.emplace_back("description");
+      }
+      for (const std::string& keyword : product.keywords) {
+        texts.push_back(keyword);
+        labels.push_back("keyword: " + keyword);
+      }
+      const Tensor vectors = model.embed_texts(texts);
+      for (std::size_t i = 0; i < texts.size(); ++i) add(labels[i], vectors[static_cast<std::int64_t>(i)]);
+    }
+    if (model.supports(Modality::image)) {
+      for (std::size_t i = 0; i < product.images.size(); ++i) {
+        try {
+          add("picture " + std::to_string(i + 1), model.embed_image(product.images[i]));
+        } catch (const std::runtime_error& error) {
+          counts.skipped.emplace_back(product.images[i], error.what());
+        }
+      }
+    }
+    stored.push_back(json_of(product));
+    impl->products.push_back(product);
+    if (progress) progress(++counts.products, static_cast<std::int64_t>(catalogue.size()));
+  }
+  counts.products = static_cast<std::int64_t>(catalogue.size());
+  counts.vectors = impl->index.size();
+  impl->index.metadata()["catalogue"] = stored.dump();
+  impl->index.metadata()["model"] = model.name();
+  impl->arrange();
+  if (report != nullptr) *report = std::move(counts);
+  return ProductSearch(std::move(impl));
+}
+
+void ProductSearch::save(const fs::path& path) const { impl_->index.save(path); }
+
+std::vector<Hit> ProductSearch::search(const Inputs& query, const SearchOptions& options) const {
+  return search(impl_->embedder.embed_each(query), options);
+}
+
+std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
+  QueryWeights weights = options.weights;
+  std::map<Modality, Tensor> rows, best, support;
+  Tensor similarity = torch::zeros({size()});
+  Tensor mixed;
+  for (const auto& [modality, vector] : query) {
+    if (vector.dim() != 1 || vector.size(0) != impl_->index.dim()) {
+      detail::bad_argument(kWho, "the ", to_string(modality), " vector has shape ", vector.sizes(), ", wanted (",
+                           impl_->index.dim(), ")");
+    }
+    const Calibration calibration = impl_->embedder.calibration(modality);
+    std::tie(rows[modality], best[modality]) = impl_->similarities(vector);
+    support[modality] = (best[modality] / calibration.temperature).softmax(0);
+    const float weight = weights[modality] * calibration.gain;
+    similarity += weight * best[modality];
+    mixed = mixed.defined() ? mixed + weight * vector : weight * vector;
+  }
+  if (!mixed.defined()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
+  const float length = mixed.norm().item<float>();
+  if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
+  similarity /= length;
+
+  const std::int64_t candidates = std::min(std::max(options.candidates, options.k), size());
+  const Tensor order = similarity.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true).slice(0, 0, candidates);
+  std::vector<Hit> hits;
+  for (std::int64_t i = 0; i < candidates; ++i) {
+    const auto number = order[i].item<std::int64_t>();
+    const Product& product = impl_->products[static_cast<std::size_t>(number)];
+    std::map<Modality, float> supports;
+    Hit hit{.id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
+    for (const auto& [modality, values] : support) {
+      supports[modality] = values[number].item<float>();
+      hit.reasons.push_back({.modality = modality,
+                             .similarity = best[modality][number].item<float>(),
+                             .support = supports[modality],
+                             .nearest = impl_->nearest(rows[modality], static_cast<std::size_t>(number))});
+    }
+    const RerankScore score = rerank_score(hit.similarity, supports);
+    hit.score = options.rerank ? score.score : hit.similarity;
+    hit.consistency = score.consistency;
+    hit.disagreement = score.disagreement;
+    hits.push_back(std::move(hit));
+  }
+  std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+  hits.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.k, candidates)));
+  return hits;
+}
+
+const Embedder& ProductSearch::embedder() const { return impl_->embedder; }
+std::int64_t ProductSearch::size() const { return static_cast<std::int64_t>(impl_->products.size()); }
+
+const Product& ProductSearch::product(const std::string& id) const {
+  const auto found = impl_->number.find(id);
+  if (found == impl_->number.end()) detail::bad_argument(kWho, "there is no product ", detail::shown(id));
+  return impl_->products[found->second];
+}
+
+}  // namespace trine

@@ -1,0 +1,372 @@
+#include "trine/embedder.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "detail/error.h"
+#include "detail/json.h"
+#include "trine/encoders/efficientnet.h"
+#include "trine/heads.h"
+#include "trine/layers.h"
+
+namespace trine {
+
+namespace fs = std::filesystem;
+using torch::Tensor;
+
+namespace {
+
+constexpr const char* kWho = "Embedder";
+constexpr double kShortestClip = 0.1;  ///< seconds
+
+fs::path home_cache() {
+  const auto variable = [](const char* name) -> fs::path {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  if (const fs::path cache = variable("TRINE_CACHE"); !cache.empty()) return cache;
+  if (const fs::path cache = variable("XDG_CACHE_HOME"); !cache.empty()) return cache / "trine";
+  return variable("HOME") / ".cache" / "trine";
+}
+
+/// The folder of an encoder that a model names: beside the model's config, else in the cache.
+fs::path encoder_directory(const fs::path& model, const std::string& name) {
+  if (fs::is_directory(model / name)) return model / name;
+  const fs::path cached = home_cache() / "encoders" / name;
+  if (fs::is_directory(cached)) return cached;
+  detail::failure(kWho, "the encoder ", name, " of ", model, " is not in the cache ", home_cache(),
+                  ": run `python -m trine.fetch`, or set TRINE_CACHE");
+}
+
+/// What follows an encoder: a linear layer if its weights name one.
+Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in, std::int64_t out) {
+  if (!weights || !weights->contains("projection.weight")) return nullptr;
+  Linear projection(in, out);
+  load_weights(*projection, *weights, "projection.");
+  return projection;
+}
+
+/// Equal windows of at most `seconds`.
+std::vector<Audio> windows_of(const Audio& clip, double seconds) {
+  const auto longest = static_cast<std::size_t>(seconds * clip.sample_rate);
+  const std::size_t count = (clip.samples.size() + longest - 1) / longest;
+  const std::size_t length = (clip.samples.size() + count - 1) / count;
+  std::vector<Audio> windows;
+  for (std::size_t begin = 0; begin < clip.samples.size(); begin += length) {
+    const std::size_t end = std::min(begin + length, clip.samples.size());
+    windows.push_back({clip.sample_rate, {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
+                                          clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}});
+  }
+  return windows;
+}
+
+Image pixels_of(const ImageInput& input) {
+  if (const auto* image = std::get_if<Image>(&input)) {
+    if (image->width < 1 || image->height < 1 ||
+        image->pixels.size() != static_cast<std::size_t>(image->width) * static_cast<std::size_t>(image->height) * 3) {
+      detail::bad_argument("embed_images", "wanted width * height * 3 bytes of pixels, got ", image->pixels.size(),
+                           " for ", image->width, " x ", image->height);
+    }
+    return *image;
+  }
+  return read_image(std::get<fs::path>(input));
+}
+
+Audio samples_of(const AudioInput& input, int sample_rate) {
+  if (const auto* clip = std::get_if<Audio>(&input)) {
+    return make_audio(clip->samples, 1, clip->sample_rate, {.sample_rate = sample_rate});
+  }
+  return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
+}
+
+std::string name_of(const AudioInput& input) {
+  const auto* path = std::get_if<fs::path>(&input);
+  return path == nullptr ? "the clip" : path->string();
+}
+
+}  // namespace
+
+struct Embedder::Impl {
+  fs::path directory;
+  std::string name;
+  std::int64_t dim = 0;
+
+  std::unique_ptr<ImageEncoder> image;
+  std::unique_ptr<TextEncoder> text;
+  std::unique_ptr<AudioEncoder> audio;
+  Linear image_projection{nullptr};
+  Linear text_projection{nullptr};
+  SpeechHead speech_head{nullptr};
+
+  std::map<Modality, Calibration> calibration;
+
+  explicit Impl(const fs::path& path) : directory(path) {
+    const detail::Json config = detail::read_json(kWho, directory / "config.json");
+    if (detail::get_or<std::string>(kWho, config, "model_type", "") == "trine") {
+      load_model(config);
+    } else {
+      load_single_encoder();
+    }
+  }
+
+  void load_single_encoder() {
+    AnyEncoder encoder = load_encoder(directory);
+    name = directory.filename().string();
+    image = std::move(encoder.image);
+    text = std::move(encoder.text);
+    audio = std::move(encoder.audio);
+    dim = image ? image->dim() : text ? text->dim() : audio->dim();
+  }
+
+  void load_model(const detail::Json& config) {
+    name = detail::get<std::string>(kWho, config, "name");
+    dim = detail::get<std::int64_t>(kWho, config, "dim");
+    if (config.contains("image")) load_image(config.at("image"));
+    if (config.contains("text")) load_text(config.at("text"));
+    if (config.contains("audio")) load_audio(config.at("audio"));
+    for (const Modality m : kModalities) {
+      const std::string key(to_string(m));
+      if (!config.contains("calibration") || !config.at("calibration").contains(key)) continue;
+      const detail::Json& entry = config.at("calibration").at(key);
+      calibration[m] = {detail::get<float>(kWho, entry, "temperature"), detail::get<float>(kWho, entry, "gain")};
+      if (!(calibration[m].temperature > 0)) detail::failure(kWho, "calibration.", key, ".temperature must be above 0");
+    }
+  }
+
+  std::optional<fs::path> weights_of(const detail::Json& tower) const {
+    if (!tower.contains("weights")) return std::nullopt;
+    return directory / detail::get<std::string>(kWho, tower, "weights");
+  }
+
+  static std::optional<Checkpoint> open(const std::optional<fs::path>& weights) {
+    return weights ? std::optional<Checkpoint>(Checkpoint::open(*weights)) : std::nullopt;
+  }
+
+  void check_dim(const char* tower, std::int64_t encoder_dim, bool projected) const {
+    if (!projected && encoder_dim != dim) {
+      detail::failure(kWho, "the ", tower, " encoder of ", directory, " gives ", encoder_dim,
+                      " dimensions, wanted ", dim, " or a projection");
+    }
+  }
+
+  void load_image(const detail::Json& tower) {
+    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const std::optional<fs::path> weights = weights_of(tower);
+    image = weights ? load_efficientnet(folder, weights) : load_encoder(folder).image;
+    if (!image) detail::failure(kWho, folder, " holds no image encoder");
+    image_projection = load_projection(open(weights), image->dim(), dim);
+    check_dim("image", image->dim(), !image_projection.is_empty());
+  }
+
+  void load_text(const detail::Json& tower) {
+    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    text = load_encoder(folder).text;
+    if (!text) detail::failure(kWho, folder, " holds no text encoder");
+    text_projection = load_projection(open(weights_of(tower)), text->dim(), dim);
+    check_dim("text", text->dim(), !text_projection.is_empty());
+  }
+
+  void load_audio(const detail::Json& tower) {
+    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    audio = load_encoder(folder).audio;
+    if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
+    const std::optional<Checkpoint> weights = open(weights_of(tower));
+    check_dim("audio", audio->dim(), weights.has_value());
+    if (!weights) return;
+    SpeechHeadOptions options{.feature_dim = audio->dim(), .out_dim = dim};
+    if (tower.contains("head")) {
+      const detail::Json& head = tower.at("head");
+      options.width = detail::get<std::int64_t>(kWho, head, "width");
+      options.num_heads = detail::get<std::int64_t>(kWho, head, "num_heads");
+      options.hidden = detail::get<std::int64_t>(kWho, head, "hidden");
+    }
+    speech_head = SpeechHead(options);
+    load_weights(*speech_head, *weights);
+    speech_head->eval();
+  }
+
+  bool has(Modality modality) const {
+    switch (modality) {
+      case Modality::image: return image != nullptr;
+      case Modality::text: return text != nullptr;
+      case Modality::audio: return audio != nullptr;
+    }
+    return false;
+  }
+
+  void require(Modality modality) const {
+    if (has(modality)) return;
+    std::string known;
+    for (const Modality m : kModalities) {
+      if (has(m)) known += (known.empty() ? "" : ", ") + std::string(to_string(m));
+    }
+    detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known);
+  }
+
+  /// A spoken clip -> (dim), not normalised.
+  Tensor embed(const AudioInput& input, Coverage& coverage) const {
+    const Audio clip = samples_of(input, audio->sample_rate());
+    coverage.total = coverage.used = clip.seconds();
+    if (clip.seconds() < kShortestClip) {
+      detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip, " s is wanted");
+    }
+    const Audio spoken = trim_and_level(clip);
+    if (spoken.samples.empty()) detail::failure("embed_audio", name_of(input), " is silent");
+    std::vector<Tensor> features;
+    for (const Audio& window : windows_of(spoken, audio->max_seconds())) features.push_back(audio->encode(window));
+    coverage.windows = static_cast<std::int64_t>(features.size());
+    const Tensor steps = torch::cat(features);
+    if (speech_head.is_empty()) return steps.mean(0);
+    const Tensor pairs = mean_of_pairs(steps).unsqueeze(0);
+    return SpeechHead(speech_head)->forward(pairs, torch::ones({1, pairs.size(1)}, torch::kBool))[0];
+  }
+};
+
+Embedder::Embedder(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
+
+Embedder Embedder::load(const fs::path& directory) {
+  if (!fs::is_directory(directory)) {
+    throw fs::filesystem_error("[Embedder] there is no such model folder", directory,
+                               std::make_error_code(std::errc::no_such_file_or_directory));
+  }
+  return Embedder(std::make_shared<const Impl>(directory));
+}
+
+Embedder Embedder::load() { return load(default_model_directory()); }
+
+fs::path default_model_directory() {
+  if (const char* model = std::getenv("TRINE_MODEL"); model != nullptr && *model != '\0') return model;
+  Dl_info info{};
+  if (dladdr(reinterpret_cast<const void*>(&default_model_directory), &info) == 0 || info.dli_fname == nullptr) {
+    detail::failure(kWho, "cannot tell where the library lies: set TRINE_MODEL to a model folder");
+  }
+  return fs::weakly_canonical(fs::path(info.dli_fname).parent_path() / ".." / "share" / "trine" / "models" / "default");
+}
+
+std::int64_t Embedder::dim() const { return impl_->dim; }
+bool Embedder::supports(Modality modality) const { return impl_->has(modality); }
+const fs::path& Embedder::directory() const { return impl_->directory; }
+const std::string& Embedder::name() const { return impl_->name; }
+
+std::vector<Modality> Embedder::modalities() const {
+  std::vector<Modality> present;
+  for (const Modality modality : kModalities) {
+    if (supports(modality)) present.push_back(modality);
+  }
+  return present;
+}
+
+Calibration Embedder::calibration(Modality modality) const {
+  const auto found = impl_->calibration.find(modality);
+  return found == impl_->calibration.end() ? Calibration{} : found->second;
+}
+
+Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options) const {
+  impl_->require(Modality::image);
+  if (options.batch_size < 1) detail::bad_argument("embed_images", "batch_size must be at least 1, it is ", options.batch_size);
+  const torch::NoGradGuard no_grad;
+  const auto count = static_cast<std::int64_t>(images.size());
+  if (options.coverage != nullptr) options.coverage->assign(images.size(), {.total = 1, .used = 1});
+  Tensor vectors = torch::empty({count, dim()});
+  for (std::int64_t first = 0; first < count; first += options.batch_size) {
+    const std::int64_t size = std::min(options.batch_size, count - first);
+    std::vector<Tensor> pixels(static_cast<std::size_t>(size));
+    at::parallel_for(0, size, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        pixels[static_cast<std::size_t>(i)] =
+            impl_->image->preprocess(pixels_of(images[static_cast<std::size_t>(first + i)]));
+      }
+    });
+    Tensor features = impl_->image->encode(torch::stack(pixels));
+    if (!impl_->image_projection.is_empty()) features = impl_->image_projection->forward(features);
+    vectors.slice(0, first, first + size) = normalise(features);
+  }
+  return vectors;
+}
+
+Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options) const {
+  impl_->require(Modality::text);
+  if (options.batch_size < 1) detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
+  const torch::NoGradGuard no_grad;
+  if (options.coverage != nullptr) {
+    options.coverage->clear();
+    const auto limit = static_cast<double>(impl_->text->max_tokens());
+    for (const std::string& text : texts) {
+      const auto total = static_cast<double>(impl_->text->count_tokens(text));
+      options.coverage->push_back({.total = total, .used = std::min(total, limit)});
+    }
+  }
+  const auto count = static_cast<std::int64_t>(texts.size());
+  Tensor vectors = torch::empty({count, dim()});
+  for (std::int64_t first = 0; first < count; first += options.batch_size) {
+    const std::int64_t last = std::min(first + options.batch_size, count);
+    Tensor features = impl_->text->encode({texts.begin() + first, texts.begin() + last});
+    if (!impl_->text_projection.is_empty()) features = impl_->text_projection->forward(features);
+    vectors.slice(0, first, last) = normalise(features);
+  }
+  return vectors;
+}
+
+Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options) const {
+  impl_->require(Modality::audio);
+  const torch::NoGradGuard no_grad;
+  if (options.coverage != nullptr) options.coverage->assign(audios.size(), {});
+  Tensor vectors = torch::empty({static_cast<std::int64_t>(audios.size()), dim()});
+  for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on
+    Coverage coverage;
+    vectors[static_cast<std::int64_t>(i)] = normalise(impl_->embed(audios[i], coverage));
+    if (options.coverage != nullptr) (*options.coverage)[i] = coverage;
+  }
+  return vectors;
+}
+
+Tensor Embedder::embed_image(const ImageInput& image) const { return embed_images({image})[0]; }
+Tensor Embedder::embed_text(const std::string& text) const { return embed_texts({text})[0]; }
+Tensor Embedder::embed_audio(const AudioInput& audio) const { return embed_audios({audio})[0]; }
+
+std::map<Modality, Tensor> Embedder::embed_each(const Inputs& inputs) const {
+  std::map<Modality, Tensor> vectors;
+  if (inputs.image) vectors[Modality::image] = embed_image(*inputs.image);
+  if (inputs.text) vectors[Modality::text] = embed_text(*inputs.text);
+  if (inputs.audio) vectors[Modality::audio] = embed_audio(*inputs.audio);
+  if (vectors.empty()) detail::bad_argument("embed", "an image, a text or an audio clip is wanted, there is none");
+  return vectors;
+}
+
+Tensor Embedder::embed(const Inputs& inputs, const QueryWeights& weights) const {
+  return combine_query(embed_each(inputs), weights);
+}
+
+Description Embedder::describe() const {
+  Description lines{{"model", impl_->name}, {"dimensions", std::to_string(dim())}};
+  const auto add = [&](Modality modality, const Description& parts) {
+    const std::string prefix = std::string(to_string(modality)) + ".";
+    for (const auto& [key, value] : parts) lines.emplace_back(prefix + key, value);
+    if (impl_->calibration.contains(modality)) {
+      std::ostringstream out;
+      const Calibration fitted = calibration(modality);
+      out << "temperature " << fitted.temperature << ", gain " << fitted.gain;
+      lines.emplace_back(prefix + "calibration", out.str());
+    }
+  };
+  if (impl_->image) {
+    add(Modality::image, impl_->image->describe());
+    if (!impl_->image_projection.is_empty()) lines.emplace_back("image.head", "linear, then unit length");
+  }
+  if (impl_->text) add(Modality::text, impl_->text->describe());
+  if (impl_->audio) {
+    add(Modality::audio, impl_->audio->describe());
+    lines.emplace_back("audio.level", "silence cut to 60 ms at both ends, active part at -24 dBFS");
+    lines.emplace_back("audio.windows", "equal, of at most " + std::to_string(std::lround(impl_->audio->max_seconds())) +
+                                            " s, pooled together");
+    lines.emplace_back("audio.head", impl_->speech_head.is_empty()
+                                         ? "mean over time, then unit length"
+                                         : "convolution, attention pooling, two linear layers, then unit length");
+  }
+  return lines;
+}
+
+}  // namespace trine

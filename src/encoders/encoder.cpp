@@ -1,0 +1,56 @@
+#include "trine/encoders/encoder.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "detail/error.h"
+#include "detail/json.h"
+#include "trine/encoders/bert.h"
+#include "trine/encoders/efficientnet.h"
+#include "trine/encoders/whisper.h"
+
+namespace trine {
+
+namespace {
+
+constexpr const char* kLoad = "load_encoder";
+
+using Loader = AnyEncoder (*)(const std::filesystem::path& directory);
+
+AnyEncoder efficientnet(const std::filesystem::path& directory) { return {.image = load_efficientnet(directory)}; }
+AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_bert(directory)}; }
+AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
+
+struct Family {
+  const char* name;  ///< transformers' model_type or timm's architecture
+  Loader load;
+};
+constexpr std::array<Family, 7> kFamilies{{{"bert", bert},
+                                           {"whisper", whisper},
+                                           {"tf_efficientnet_lite0", efficientnet},
+                                           {"tf_efficientnet_lite1", efficientnet},
+                                           {"tf_efficientnet_lite2", efficientnet},
+                                           {"tf_efficientnet_lite3", efficientnet},
+                                           {"tf_efficientnet_lite4", efficientnet}}};
+
+}  // namespace
+
+AnyEncoder load_encoder(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / "config.json";
+  const detail::Json json = detail::read_json(kLoad, path);
+  const char* key = json.is_object() && !json.contains("model_type") ? "architecture" : "model_type";
+  if (!json.is_object() || !json.contains(key)) {
+    detail::failure(kLoad, path, " has neither \"model_type\" nor \"architecture\"");
+  }
+  const auto name = detail::get<std::string>(kLoad, json, key);
+  const auto family = std::find_if(kFamilies.begin(), kFamilies.end(), [&](const Family& f) { return name == f.name; });
+  if (family == kFamilies.end()) {
+    std::string known;
+    for (const Family& f : kFamilies) known += std::string(known.empty() ? "" : ", ") + f.name;
+    detail::failure(kLoad, path, ": \"", key, "\" is ", detail::shown(name), ", known are ", known);
+  }
+  return family->load(directory);
+}
+
+}  // namespace trine

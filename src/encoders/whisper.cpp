@@ -1,0 +1,166 @@
+#include "trine/encoders/whisper.h"
+
+#include <sstream>
+#include <string>
+
+#include "detail/error.h"
+#include "detail/json.h"
+#include "encoders/config.h"
+
+namespace trine {
+
+using torch::Tensor;
+
+namespace {
+
+constexpr const char* kConfig = "WhisperConfig";
+constexpr const char* kEncode = "encode";
+constexpr int kRate = 16'000;        // Hz
+constexpr std::int64_t kHop = 160;   // samples of a mel frame
+constexpr std::int64_t kFrames = 2;  // mel frames of a position
+constexpr double kPositionsASecond = 50;
+
+}  // namespace
+
+/// Attention and a feed-forward part, each with a norm before it. (N, T, d_model) -> (N, T, d_model)
+class WhisperLayerImpl : public torch::nn::Module {
+ public:
+  explicit WhisperLayerImpl(const WhisperConfig& config) : heads_(config.encoder_attention_heads) {
+    const std::int64_t dim = config.d_model;
+    const auto attention = register_module("self_attn", std::make_shared<torch::nn::Module>());
+    key_ = attention->register_module("k_proj", Linear(dim, dim, /*with_bias=*/false));
+    value_ = attention->register_module("v_proj", Linear(dim, dim));
+    query_ = attention->register_module("q_proj", Linear(dim, dim));
+    out_ = attention->register_module("out_proj", Linear(dim, dim));
+    attention_norm_ = register_module("self_attn_layer_norm", LayerNorm(dim));
+    expand_ = register_module("fc1", Linear(dim, config.encoder_ffn_dim));
+    contract_ = register_module("fc2", Linear(config.encoder_ffn_dim, dim));
+    feed_forward_norm_ = register_module("final_layer_norm", LayerNorm(dim));
+  }
+
+  Tensor forward(const Tensor& input) const {
+    const Tensor a = attention_norm_->forward(input);
+    const Tensor x =
+        input + out_->forward(self_attention(query_->forward(a), key_->forward(a), value_->forward(a), heads_));
+    return x + contract_->forward(torch::gelu(expand_->forward(feed_forward_norm_->forward(x))));
+  }
+
+ private:
+  std::int64_t heads_;
+  Linear key_{nullptr}, value_{nullptr}, query_{nullptr}, out_{nullptr};
+  LayerNorm attention_norm_{nullptr};
+  Linear expand_{nullptr}, contract_{nullptr};
+  LayerNorm feed_forward_norm_{nullptr};
+};
+
+namespace {
+
+class WhisperAudioEncoder : public AudioEncoder {
+ public:
+  explicit WhisperAudioEncoder(const std::filesystem::path& directory)
+      : config_(WhisperConfig::load(directory / "config.json")), network_(config_) {
+    const Checkpoint checkpoint = Checkpoint::open(directory);
+    // WhisperForConditionalGeneration writes "model.encoder.", WhisperModel writes "encoder."
+    load_weights(*network_, checkpoint,
+                 checkpoint.contains("model.encoder.conv1.weight") ? "model.encoder." : "encoder.");
+    network_->eval();
+  }
+
+  std::int64_t dim() const override { return config_.d_model; }
+  int sample_rate() const override { return kRate; }
+  double max_seconds() const override { return static_cast<double>(config_.max_source_positions) / kPositionsASecond; }
+
+  Tensor encode(const Audio& clip) const override {
+    const torch::NoGradGuard no_grad;
+    const std::vector<float> resampled =
+        clip.sample_rate == kRate ? std::vector<float>() : resample(clip.samples, clip.sample_rate, kRate);
+    const std::vector<float>& samples = clip.sample_rate == kRate ? clip.samples : resampled;
+    const std::int64_t frames = std::ssize(samples) / kHop;
+    if (frames < kFrames) {
+      detail::bad_argument(kEncode, "the clip has ", std::ssize(samples), " samples at 16 kHz, at least ",
+                           kFrames * kHop, " (0.02 s) are wanted");
+    }
+    if (frames > kFrames * config_.max_source_positions) {
+      detail::bad_argument(kEncode, "the clip has ", clip.seconds(), " s, at most ", max_seconds(),
+                           " s fit in one call: cut it into windows");
+    }
+    Spectrogram mel = whisper_mel(samples, static_cast<int>(config_.num_mel_bins));
+    const Tensor input = torch::from_blob(mel.values.data(), {1, mel.rows, mel.columns});
+    return network_->forward(input).squeeze(0);
+  }
+
+  Description describe() const override {
+    std::ostringstream input;
+    input << "16000 Hz mono, other rates by soxr HQ, at most " << max_seconds() << " s";
+    return {{"model_type", "whisper"},
+            {"input", input.str()},
+            {"mel", std::to_string(config_.num_mel_bins) +
+                        " slaney bands from 0 to 8 kHz, window 400, hop 160, log10, floor 8 below the clip's maximum"},
+            {"padding", "none: the first positions for the clip's own length"},
+            {"activation", "gelu (exact)"},
+            {"pooling", "none, 50 vectors a second"}};
+  }
+
+ private:
+  WhisperConfig config_;
+  WhisperEncoder network_;
+};
+
+}  // namespace
+
+WhisperConfig WhisperConfig::load(const std::filesystem::path& config_json) {
+  const detail::Json json = detail::read_json(kConfig, config_json);
+  WhisperConfig config;
+  config.d_model = detail::read_size(kConfig, json, "d_model", 16'384);
+  config.encoder_layers = detail::read_size(kConfig, json, "encoder_layers", 256);
+  config.encoder_attention_heads = detail::read_size(kConfig, json, "encoder_attention_heads", 256);
+  config.encoder_ffn_dim = detail::read_size(kConfig, json, "encoder_ffn_dim", 65'536);
+  config.num_mel_bins = detail::read_size(kConfig, json, "num_mel_bins", 256, config.num_mel_bins);
+  config.max_source_positions =
+      detail::read_size(kConfig, json, "max_source_positions", 32'768, config.max_source_positions);
+  if (config.d_model % config.encoder_attention_heads != 0) {
+    detail::failure(kConfig, "\"encoder_attention_heads\" is ", config.encoder_attention_heads,
+                    ", which does not divide d_model ", config.d_model);
+  }
+  if (const auto name = detail::get_or<std::string>(kConfig, json, "activation_function", "gelu"); name != "gelu") {
+    detail::failure(kConfig, "\"activation_function\" is ", detail::shown(name), ", known is gelu");
+  }
+  const auto dim = static_cast<double>(config.d_model);
+  detail::check_weights(kConfig,
+                        dim * (3 * dim + static_cast<double>(3 * config.num_mel_bins + config.max_source_positions)) +
+                            static_cast<double>(config.encoder_layers) *
+                                (4 * dim * dim + 2 * dim * static_cast<double>(config.encoder_ffn_dim)));
+  return config;
+}
+
+WhisperEncoderImpl::WhisperEncoderImpl(const WhisperConfig& config) {
+  const std::int64_t dim = config.d_model;
+  conv1_ = register_module("conv1", Conv1d(config.num_mel_bins, dim, 3, 1, 1));
+  conv2_ = register_module("conv2", Conv1d(dim, dim, 3, kFrames, 1));
+  embed_positions_ = register_module("embed_positions", Embedding(config.max_source_positions, dim));
+  torch::nn::ModuleList layers;
+  for (std::int64_t i = 0; i < config.encoder_layers; ++i) {
+    layers_.push_back(std::make_shared<WhisperLayerImpl>(config));
+    layers->push_back(layers_.back());
+  }
+  register_module("layers", layers);
+  layer_norm_ = register_module("layer_norm", LayerNorm(dim));
+}
+
+Tensor WhisperEncoderImpl::forward(const Tensor& mel) const {
+  Tensor x = torch::gelu(conv2_->forward(torch::gelu(conv1_->forward(mel)))).transpose(1, 2);  // (N, T, d_model)
+  const Tensor& positions = embed_positions_->weight;
+  if (x.size(1) > positions.size(0)) {
+    detail::bad_argument("WhisperEncoder", mel.size(2), " mel frames, at most ", kFrames * positions.size(0),
+                         " have positions");
+  }
+  x = x + positions.slice(0, 0, x.size(1));
+  for (const auto& layer : layers_) x = layer->forward(x);
+  return layer_norm_->forward(x);
+}
+
+std::unique_ptr<AudioEncoder> load_whisper(const std::filesystem::path& directory) {
+  return std::make_unique<WhisperAudioEncoder>(directory);
+}
+
+}  // namespace trine

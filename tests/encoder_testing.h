@@ -1,0 +1,139 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "detail/json.h"
+#include "trine/checkpoint.h"
+#include "trine/layers.h"
+
+/// What the tests of layers and encoders share.
+
+namespace trine::testing {
+
+namespace fs = std::filesystem;
+using detail::Json;
+
+/// Tests run beside each other, and threads that wait for a core cost more than they bring.
+inline const bool kOneThread = (at::set_num_threads(1), true);
+
+inline const fs::path kGolden = fs::path(TRINE_TEST_DATA) / "golden/encoders";
+
+/// Where `python -m trine.fetch` puts an encoder.
+inline fs::path cached(const std::string& name) {
+  const auto variable = [](const char* key) { return fs::path(std::getenv(key) ? std::getenv(key) : ""); };
+  fs::path cache = variable("TRINE_CACHE");
+  if (cache.empty()) {
+    const fs::path base = variable("XDG_CACHE_HOME");
+    cache = (base.empty() ? variable("HOME") / ".cache" : base) / "trine";
+  }
+  return cache / "encoders" / name;
+}
+
+/// A directory of its own, a copy of `source` if there is one, removed with the object.
+class Directory {
+ public:
+  explicit Directory(const fs::path& source = {}) {
+    static int count = 0;
+    path_ = fs::temp_directory_path() / ("trine_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
+    fs::remove_all(path_);
+    fs::create_directories(path_);
+    if (!source.empty()) fs::copy(source, path_, fs::copy_options::recursive);
+  }
+  ~Directory() { fs::remove_all(path_); }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+  const fs::path& path() const { return path_; }
+
+  void write(const std::string& name, std::string_view content) const {
+    std::ofstream(path_ / name, std::ios::binary) << content;
+  }
+
+  void change(const std::string& name, const std::function<void(Json&)>& how) const {
+    Json json = detail::read_json("test", path_ / name);
+    how(json);
+    write(name, json.dump());
+  }
+
+  /// Rewrites the tensors of model.safetensors.
+  void change_weights(const std::function<void(std::map<std::string, torch::Tensor>&)>& how) const {
+    std::map<std::string, torch::Tensor> tensors;
+    {
+      const Checkpoint checkpoint = Checkpoint::open(path_);
+      for (const std::string& name : checkpoint.names()) tensors[name] = load_tensor(checkpoint, name).clone();
+    }
+    how(tensors);
+    save_tensors(path_ / "model.safetensors", tensors);
+  }
+
+ private:
+  fs::path path_;
+};
+
+template <typename Error, typename Action>
+std::string refusal(Action&& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
+  if (a.sizes() != b.sizes()) return INFINITY;
+  return a.numel() == 0 ? 0.0 : (a - b).abs().max().item<double>();
+}
+
+/// The largest difference over the largest value wanted.
+inline double relative_difference(const torch::Tensor& found, const torch::Tensor& wanted) {
+  return largest_difference(found, wanted) / wanted.abs().max().item<double>();
+}
+
+inline double smallest_cosine(const torch::Tensor& a, const torch::Tensor& b) {
+  return (normalise(a.to(torch::kFloat64)) * normalise(b.to(torch::kFloat64))).sum(-1).min().item<double>();
+}
+
+/// Numbers in [-1, 1) from a name, the same as in make_encoders.py.
+inline torch::Tensor noise(const std::string& name, std::vector<std::int64_t> shape) {
+  std::uint32_t seed = 2166136261u;
+  for (const char c : name) seed = (seed ^ static_cast<unsigned char>(c)) * 16777619u;
+  torch::Tensor values = torch::empty(shape);
+  float* out = values.mutable_data_ptr<float>();
+  for (std::int64_t i = 0; i < values.numel(); ++i) {
+    std::uint32_t h = (static_cast<std::uint32_t>(i) + seed) * 2654435761u;
+    h = (h ^ (h >> 15)) * 2246822519u;
+    h ^= h >> 13;
+    out[i] = static_cast<float>(h >> 8) / 8388608.0f - 1.0f;
+  }
+  return values;
+}
+
+/// Runs `action` with 1 and then with 2 threads inside operators; the number is restored.
+template <typename Action>
+std::pair<torch::Tensor, torch::Tensor> with_one_and_two_threads(Action&& action) {
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const torch::Tensor one = action();
+  at::set_num_threads(2);
+  const torch::Tensor two = action();
+  at::set_num_threads(before);
+  return {one, two};
+}
+
+}  // namespace trine::testing
+
+/// Ends a test that needs downloaded weights which are not there.
+#define TRINE_NEEDS_CACHED(directory)                              \
+  if (!std::filesystem::exists((directory) / "model.safetensors")) \
+  GTEST_SKIP() << "no weights in " << (directory) << ": fetch them with `python -m trine.fetch`"

@@ -1,0 +1,157 @@
+"""Models to test with: a tiny text encoder made here, and the real encoders where trine.fetch has put them."""
+
+import json
+import struct
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+DIM = 32  # of the tiny model
+
+
+def save_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, values in tensors.items():
+        raw = np.ascontiguousarray(values, dtype="<f4").tobytes()
+        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(data), len(data) + len(raw)]}
+        data += raw
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    Path(path).write_bytes(struct.pack("<Q", len(head)) + head + data)
+
+
+def save_wav(path, samples, rate=16_000):
+    """samples: (n) or (channels, n) in -1 to 1, written as int16."""
+    samples = np.atleast_2d(samples)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(len(samples))
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(np.rint(samples.T * 32767).astype("<i2").tobytes())
+
+
+def make_picture(seed=0, width=60, height=40):
+    """A smooth gradient with noise, uint8 (height, width, 3)."""
+    y, x = np.mgrid[:height, :width]
+    waves = [127 + 100 * np.sin(x / (7 + c + seed) + y / (11 - c)) for c in range(3)]
+    noise = np.random.default_rng(seed).integers(-20, 21, (height, width, 3))
+    return np.clip(np.stack(waves, axis=2) + noise, 0, 255).astype(np.uint8)
+
+
+def make_voice(seconds=1.0, rate=16_000, pitch=140.0):
+    """A hum with overtones that rises and falls, float32 (n)."""
+    t = np.arange(int(seconds * rate)) / rate
+    hum = sum(np.sin(2 * np.pi * pitch * k * t) / k for k in range(1, 12))
+    return (0.2 * hum * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))).astype(np.float32)
+
+
+def make_tiny_bert(directory):
+    """A BERT of one layer with random weights and the tokenizer of the golden cases."""
+    random = np.random.default_rng(1)
+    tokenizer = (GOLDEN / "text" / "tokenizer.json").read_text(encoding="utf-8")
+    vocabulary, positions = len(json.loads(tokenizer)["model"]["vocab"]), 64
+    config = {
+        "model_type": "bert",
+        "vocab_size": vocabulary,
+        "hidden_size": DIM,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 2 * DIM,
+        "hidden_act": "gelu",
+        "max_position_embeddings": positions,
+        "type_vocab_size": 2,
+        "layer_norm_eps": 1e-12,
+    }
+    linear = {
+        "attention.self.query": (DIM, DIM),
+        "attention.self.key": (DIM, DIM),
+        "attention.self.value": (DIM, DIM),
+        "attention.output.dense": (DIM, DIM),
+        "intermediate.dense": (2 * DIM, DIM),
+        "output.dense": (DIM, 2 * DIM),
+    }
+    shapes = {
+        "embeddings.word_embeddings.weight": (vocabulary, DIM),
+        "embeddings.position_embeddings.weight": (positions, DIM),
+        "embeddings.token_type_embeddings.weight": (2, DIM),
+    }
+    for name, (rows, columns) in linear.items():
+        shapes[f"encoder.layer.0.{name}.weight"] = (rows, columns)
+        shapes[f"encoder.layer.0.{name}.bias"] = (rows,)
+    tensors = {name: random.normal(0, 0.3, shape) for name, shape in shapes.items()}
+    for norm in ("embeddings", "encoder.layer.0.attention.output", "encoder.layer.0.output"):
+        tensors[f"{norm}.LayerNorm.weight"], tensors[f"{norm}.LayerNorm.bias"] = np.ones(DIM), np.zeros(DIM)
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
+    save_safetensors(directory / "model.safetensors", tensors)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory):
+    return make_tiny_bert(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_directory):
+    """A model of texts only, 32 dimensions, random weights."""
+    import trine
+
+    return trine.Embedder(tiny_directory)
+
+
+@pytest.fixture(scope="session")
+def encoders():
+    """The folder of the real encoders."""
+    from trine import fetch
+
+    folder = fetch.cache_directory() / "encoders"
+    for name in ("all-MiniLM-L6-v2", "tf_efficientnet_lite0", "whisper-tiny.en"):
+        if not (folder / name / "model.safetensors").is_file():
+            pytest.skip(f"needs the encoder {name}: python -m trine.fetch")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_directory(encoders, tmp_path_factory):
+    """A model of ours with the real encoders: pictures randomly projected, clips as their mean over time."""
+    directory = tmp_path_factory.mktemp("models") / "three"
+    directory.mkdir()
+    projection = np.random.default_rng(2).normal(0, 0.03, (384, 1280))
+    save_safetensors(
+        directory / "image.safetensors", {"projection.weight": projection, "projection.bias": np.zeros(384)}
+    )
+    config = {
+        "model_type": "trine",
+        "name": "three",
+        "dim": 384,
+        "image": {"encoder": "tf_efficientnet_lite0", "weights": "image.safetensors"},
+        "text": {"encoder": "all-MiniLM-L6-v2"},
+        "audio": {"encoder": "whisper-tiny.en"},
+        "calibration": {"text": {"temperature": 0.05, "gain": 1.0}},
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+    return directory
+
+
+@pytest.fixture(scope="session")
+def model(model_directory):
+    """A model of pictures, texts and clips."""
+    import trine
+
+    return trine.Embedder(model_directory)
+
+
+@pytest.fixture(scope="session")
+def default_model():
+    import trine
+    from trine import _trine
+
+    directory = Path(_trine.default_model_directory())
+    if not (directory / "config.json").is_file():
+        pytest.skip("the default model has no config.json yet")
+    return trine.Embedder()
