@@ -57,8 +57,9 @@ std::vector<Audio> windows_of(const Audio& clip, double seconds) {
   std::vector<Audio> windows;
   for (std::size_t begin = 0; begin < clip.samples.size(); begin += length) {
     const std::size_t end = std::min(begin + length, clip.samples.size());
-    windows.push_back({clip.sample_rate, {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
-                                          clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}});
+    windows.push_back({clip.sample_rate,
+                       {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
+                        clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}});
   }
   return windows;
 }
@@ -147,8 +148,8 @@ struct Embedder::Impl {
 
   void check_dim(const char* tower, std::int64_t encoder_dim, bool projected) const {
     if (!projected && encoder_dim != dim) {
-      detail::failure(kWho, "the ", tower, " encoder of ", directory, " gives ", encoder_dim,
-                      " dimensions, wanted ", dim, " or a projection");
+      detail::failure(kWho, "the ", tower, " encoder of ", directory, " gives ", encoder_dim, " dimensions, wanted ",
+                      dim, " or a projection");
     }
   }
 
@@ -190,9 +191,12 @@ struct Embedder::Impl {
 
   bool has(Modality modality) const {
     switch (modality) {
-      case Modality::image: return image != nullptr;
-      case Modality::text: return text != nullptr;
-      case Modality::audio: return audio != nullptr;
+      case Modality::image:
+        return image != nullptr;
+      case Modality::text:
+        return text != nullptr;
+      case Modality::audio:
+        return audio != nullptr;
     }
     return false;
   }
@@ -211,7 +215,8 @@ struct Embedder::Impl {
     const Audio clip = samples_of(input, audio->sample_rate());
     coverage.total = coverage.used = clip.seconds();
     if (clip.seconds() < kShortestClip) {
-      detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip, " s is wanted");
+      detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,
+                      " s is wanted");
     }
     const Audio spoken = trim_and_level(clip);
     if (spoken.samples.empty()) detail::failure("embed_audio", name_of(input), " is silent");
@@ -266,7 +271,8 @@ Calibration Embedder::calibration(Modality modality) const {
 
 Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options) const {
   impl_->require(Modality::image);
-  if (options.batch_size < 1) detail::bad_argument("embed_images", "batch_size must be at least 1, it is ", options.batch_size);
+  if (options.batch_size < 1)
+    detail::bad_argument("embed_images", "batch_size must be at least 1, it is ", options.batch_size);
   const torch::NoGradGuard no_grad;
   const auto count = static_cast<std::int64_t>(images.size());
   if (options.coverage != nullptr) options.coverage->assign(images.size(), {.total = 1, .used = 1});
@@ -289,7 +295,8 @@ Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const Embed
 
 Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options) const {
   impl_->require(Modality::text);
-  if (options.batch_size < 1) detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
+  if (options.batch_size < 1)
+    detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
   const torch::NoGradGuard no_grad;
   if (options.coverage != nullptr) {
     options.coverage->clear();
@@ -360,8 +367,9 @@ Description Embedder::describe() const {
   if (impl_->audio) {
     add(Modality::audio, impl_->audio->describe());
     lines.emplace_back("audio.level", "silence cut to 60 ms at both ends, active part at -24 dBFS");
-    lines.emplace_back("audio.windows", "equal, of at most " + std::to_string(std::lround(impl_->audio->max_seconds())) +
-                                            " s, pooled together");
+    lines.emplace_back(
+        "audio.windows",
+        "equal, of at most " + std::to_string(std::lround(impl_->audio->max_seconds())) + " s, pooled together");
     lines.emplace_back("audio.head", impl_->speech_head.is_empty()
                                          ? "mean over time, then unit length"
                                          : "convolution, attention pooling, two linear layers, then unit length");

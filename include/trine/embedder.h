@@ -27,15 +27,15 @@ using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or 
 
 /// What one thing looks like, reads like and sounds like; any non-empty subset.
 struct Inputs {
-  std::optional<ImageInput> image;
-  std::optional<std::string> text;
-  std::optional<AudioInput> audio;
+  std::optional<ImageInput> image = {};
+  std::optional<std::string> text = {};
+  std::optional<AudioInput> audio = {};
 };
 
 /// How much of an input went into its vector.
 struct Coverage {
-  double total = 0;          ///< tokens of a text (special tokens included), seconds of a clip
-  double used = 0;           ///< less than total where a text was cut at the encoder's limit; silence at the ends counts as used
+  double total = 0;  ///< tokens of a text (special tokens included), seconds of a clip
+  double used = 0;  ///< less than total where a text was cut at the encoder's limit; silence at the ends counts as used
   std::int64_t windows = 1;  ///< pieces the input was encoded in
 };
 
@@ -60,7 +60,8 @@ struct EmbedOptions {
 class TRINE_API Embedder {
  public:
   static Embedder load(const std::filesystem::path& directory);
-  /// The default model: $TRINE_MODEL, else `share/trine/models/default` beside the library. Its encoders lie in the cache
+  /// The default model: $TRINE_MODEL, else `share/trine/models/default` beside the library. Its encoders lie in the
+  /// cache
   /// ($TRINE_CACHE, else $XDG_CACHE_HOME/trine, else ~/.cache/trine), where `python -m trine.fetch` puts them.
   static Embedder load();
 

@@ -143,11 +143,13 @@ void bind_apps(py::module_& m) {
       .def_static("build",
                   [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress) {
                     IndexReport report;
-                    const auto search = [&] {
+                    std::unique_ptr<ProductSearch> search;
+                    {
                       const py::gil_scoped_release unlocked;
-                      return ProductSearch::build(embedder, catalogue, &report, reporter(progress));
-                    };
-                    return py::make_tuple(std::make_unique<ProductSearch>(search()), to_dict(report));
+                      search = std::make_unique<ProductSearch>(
+                          ProductSearch::build(embedder, catalogue, &report, reporter(progress)));
+                    }
+                    return py::make_tuple(std::move(search), to_dict(report));
                   })
       .def("save", &ProductSearch::save, NoGil())
       .def(

@@ -60,7 +60,7 @@ class ProductSearch:
         if skipped := self._report["skipped"]:
             path, why = skipped[0]
             warnings.warn(
-                f"{len(skipped)} pictures could not be read and were skipped, the first {path}: {why}", stacklevel=2
+                f"Pictures that could not be read were skipped: {len(skipped)}, the first {path}: {why}", stacklevel=2
             )
         return self
 

@@ -74,9 +74,12 @@ Json json_of(const Product& product) {
 
 const char* subject(Modality modality) {
   switch (modality) {
-    case Modality::image: return "the photo";
-    case Modality::text: return "the text";
-    case Modality::audio: return "the spoken words";
+    case Modality::image:
+      return "the photo";
+    case Modality::text:
+      return "the text";
+    case Modality::audio:
+      return "the spoken words";
   }
   return "the query";
 }
@@ -88,7 +91,9 @@ const char* verdict(const Reason& reason) {
   return plural ? "point elsewhere" : "points elsewhere";
 }
 
-std::span<const float> floats(const Tensor& row) { return {row.const_data_ptr<float>(), static_cast<std::size_t>(row.numel())}; }
+std::span<const float> floats(const Tensor& row) {
+  return {row.const_data_ptr<float>(), static_cast<std::size_t>(row.numel())};
+}
 
 }  // namespace
 
@@ -124,8 +129,10 @@ std::string Hit::sentence() const {
   for (std::size_t i = 0; i < reasons.size(); ++i) {
     char number[16];
     std::snprintf(number, sizeof number, " (%.2f)", reasons[i].support);
-    text += (i == 0 ? "" : i + 1 == reasons.size() ? " and " : ", ") + std::string(subject(reasons[i].modality)) + " " +
-            verdict(reasons[i]) + number;
+    text += (i == 0                    ? ""
+             : i + 1 == reasons.size() ? " and "
+                                       : ", ") +
+            std::string(subject(reasons[i].modality)) + " " + verdict(reasons[i]) + number;
   }
   if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
   return text + ".";
@@ -192,7 +199,8 @@ ProductSearch::ProductSearch() : ProductSearch(Embedder::load()) {}
 ProductSearch::ProductSearch(Embedder embedder)
     : ProductSearch(std::move(embedder), default_model_directory() / "catalogue.trine") {}
 
-ProductSearch::ProductSearch(Embedder embedder, const fs::path& path) : impl_(std::make_unique<Impl>(std::move(embedder))) {
+ProductSearch::ProductSearch(Embedder embedder, const fs::path& path)
+    : impl_(std::make_unique<Impl>(std::move(embedder))) {
   Index index = Index::load(path);
   const auto& metadata = index.metadata();
   if (!metadata.contains("catalogue") || !metadata.contains("model")) {
@@ -202,8 +210,8 @@ ProductSearch::ProductSearch(Embedder embedder, const fs::path& path) : impl_(st
     detail::failure(kWho, path, " was made by the model ", detail::shown(metadata.at("model")), " with ", index.dim(),
                     " dimensions, the model here is ", impl_->embedder.name(), " with ", impl_->embedder.dim());
   }
-  const Json catalogue = detail::parse_json(kWho, metadata.at("catalogue"), "the index's catalogue",
-                                            {.max_bytes = kMaxCatalogueBytes});
+  const Json catalogue =
+      detail::parse_json(kWho, metadata.at("catalogue"), "the index's catalogue", {.max_bytes = kMaxCatalogueBytes});
   for (const Json& json : catalogue) impl_->products.push_back(product_of(json, path.string(), {}));
   impl_->index = std::move(index);
   impl_->arrange();
@@ -293,7 +301,8 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
     const auto number = order[i].item<std::int64_t>();
     const Product& product = impl_->products[static_cast<std::size_t>(number)];
     std::map<Modality, float> supports;
-    Hit hit{.id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
+    Hit hit{
+        .id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
     for (const auto& [modality, values] : support) {
       supports[modality] = values[number].item<float>();
       hit.reasons.push_back({.modality = modality,

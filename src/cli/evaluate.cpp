@@ -200,7 +200,8 @@ void evaluate_products(const Options& options) {
     std::map<Modality, torch::Tensor> together;
     std::string names;
     const auto search_for = [&](const std::map<Modality, torch::Tensor>& query, bool rerank) {
-      return rank_of(item.id, search.search(query, {.k = kDeepest, .candidates = kDeepest, .rerank = rerank}));
+      return rank_of(item.id,
+                     search.search(query, {.k = kDeepest, .candidates = kDeepest, .weights = {}, .rerank = rerank}));
     };
     for (const auto& [modality, input] : item.inputs) {
       const std::string name(to_string(modality));

@@ -9,9 +9,12 @@ using torch::Tensor;
 
 std::string_view to_string(Modality modality) {
   switch (modality) {
-    case Modality::image: return "image";
-    case Modality::text: return "text";
-    case Modality::audio: return "audio";
+    case Modality::image:
+      return "image";
+    case Modality::text:
+      return "text";
+    case Modality::audio:
+      return "audio";
   }
   return "unknown";
 }
@@ -25,9 +28,12 @@ Modality modality(std::string_view name) {
 
 float QueryWeights::operator[](Modality modality) const {
   switch (modality) {
-    case Modality::image: return image;
-    case Modality::text: return text;
-    case Modality::audio: return audio;
+    case Modality::image:
+      return image;
+    case Modality::text:
+      return text;
+    case Modality::audio:
+      return audio;
   }
   return 0.0f;
 }

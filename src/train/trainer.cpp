@@ -75,7 +75,8 @@ void Trainer::step(const Tensor& loss) {
   if (options_.averaging > 0) {
     const torch::NoGradGuard no_grad;
     // a young average follows quickly: it would otherwise remember the start
-    const double decay = std::min(options_.averaging, (1.0 + static_cast<double>(step_)) / (10.0 + static_cast<double>(step_)));
+    const double decay =
+        std::min(options_.averaging, (1.0 + static_cast<double>(step_)) / (10.0 + static_cast<double>(step_)));
     for (auto& [name, tensor] : state_dict(*module_)) {
       Tensor& kept = average_.at(name);
       if (kept.is_floating_point()) {
@@ -168,7 +169,8 @@ void ProgressBar::show(std::int64_t done, const std::string& note) {
   if (done < total_ && now - shown_ < pause) return;
   shown_ = now;
   const double seconds = duration<double>(now - start_).count();
-  const double left = done > first_ ? seconds / static_cast<double>(done - first_) * static_cast<double>(total_ - done) : 0;
+  const double left =
+      done > first_ ? seconds / static_cast<double>(done - first_) * static_cast<double>(total_ - done) : 0;
   constexpr int kWidth = 24;
   const int filled = total_ > 0 ? static_cast<int>(kWidth * done / total_) : kWidth;
   std::fprintf(stderr, "%s%s [%s%s] %lld/%lld %s, %.0f:%02.0f left%s", terminal_ ? "\r" : "", title_.c_str(),

@@ -147,11 +147,13 @@ def model(model_directory):
 
 
 @pytest.fixture(scope="session")
-def default_model():
+def default_model(encoders):
+    """The default model, where its heads and encoders are there."""
     import trine
     from trine import _trine
 
     directory = Path(_trine.default_model_directory())
-    if not (directory / "config.json").is_file():
-        pytest.skip("the default model has no config.json yet")
+    for name in ("config.json", "image.safetensors", "audio.safetensors"):
+        if not (directory / name).is_file():
+            pytest.skip(f"the default model has no {name} yet")
     return trine.Embedder()

@@ -19,10 +19,10 @@ namespace trine {
 struct Product {
   std::string id;
   std::string title;
-  std::string description;
-  std::vector<std::pair<std::string, std::string>> attributes;  ///< in the order of the file
-  std::vector<std::string> keywords;                            ///< other names and phrases it is asked for by
-  std::vector<std::filesystem::path> images;                    ///< pictures of it
+  std::string description = {};
+  std::vector<std::pair<std::string, std::string>> attributes = {};  ///< in the order of the file
+  std::vector<std::string> keywords = {};                            ///< other names and phrases it is asked for by
+  std::vector<std::filesystem::path> images = {};                    ///< pictures of it
 };
 
 /// Reads a catalogue: JSON lines with id and title, and if wanted description, attributes, keywords, images (paths
@@ -37,18 +37,19 @@ struct Reason {
   Modality modality = Modality::image;
   float similarity = 0;  ///< cosine to the product's nearest vector
   float support = 0;     ///< calibrated: the chance that this modality alone would give the product, in [0, 1]
-  std::string nearest;   ///< what of the product was nearest: "title", "description", "keyword: green apple", "picture"
+  std::string nearest =
+      {};  ///< what of the product was nearest: "title", "description", "keyword: green apple", "picture"
 };
 
-struct Hit {
+struct TRINE_API Hit {
   std::string id;
   std::string title;
   float score = 0;
   float similarity = 0;  ///< cosine of the combined query
   float consistency = 0;
   float disagreement = 0;
-  std::vector<Reason> reasons;  ///< one per modality of the query
-  Product product;
+  std::vector<Reason> reasons = {};  ///< one per modality of the query
+  Product product = {};
 
   /// One English sentence: "The photo fits very well (0.93), the spoken words less (0.12)."
   std::string sentence() const;
@@ -57,14 +58,15 @@ struct Hit {
 struct SearchOptions {
   std::int64_t k = 10;           ///< hits wanted
   std::int64_t candidates = 20;  ///< that are ranked again by agreement; at least k
-  QueryWeights weights;
+  QueryWeights weights = {};
   bool rerank = true;
 };
 
 struct IndexReport {
   std::int64_t products = 0;
   std::int64_t vectors = 0;
-  std::vector<std::pair<std::filesystem::path, std::string>> skipped;  ///< pictures that could not be read, and why
+  std::vector<std::pair<std::filesystem::path, std::string>> skipped =
+      {};  ///< pictures that could not be read, and why
 };
 
 /// A photo, words, a spoken question, in any combination, to ranked products with a reason for each.

@@ -27,8 +27,8 @@ struct Match {
 ///     std::vector<trine::Match> best = index.search(query, 10);
 ///     index.save("products.trine");
 ///
-/// Scores do not depend on the order of insertion, ties are broken by id. Reading from several threads is safe; changing
-/// an index while it is read is not.
+/// Scores do not depend on the order of insertion, ties are broken by id. Reading from several threads is safe;
+/// changing an index while it is read is not.
 class TRINE_API Index {
  public:
   explicit Index(std::int64_t dim);  ///< std::invalid_argument unless 1 <= dim <= 65536

@@ -36,6 +36,7 @@ struct Calibration {
 /// The weighted mean of unit vectors, of unit length again. {m: (D)} or {m: (B, D)} -> (D) or (B, D)
 /// Errors: std::invalid_argument for no vectors, shapes that differ, or a sum that vanishes.
 /// Reference: combine_query in PyTorch, see tests/golden.
-TRINE_API torch::Tensor combine_query(const std::map<Modality, torch::Tensor>& vectors, const QueryWeights& weights = {});
+TRINE_API torch::Tensor combine_query(const std::map<Modality, torch::Tensor>& vectors,
+                                      const QueryWeights& weights = {});
 
 }  // namespace trine

@@ -15,12 +15,12 @@
 namespace trine::train {
 
 struct TrainerOptions {
-  std::int64_t steps = 0;           ///< of the whole training; the learning rate falls to zero at its end
-  double warmup = 0.05;             ///< share of the steps over which the learning rate rises
-  double weight_decay = 0.01;       ///< AdamW's, on matrices only
+  std::int64_t steps = 0;      ///< of the whole training; the learning rate falls to zero at its end
+  double warmup = 0.05;        ///< share of the steps over which the learning rate rises
+  double weight_decay = 0.01;  ///< AdamW's, on matrices only
   double max_gradient_norm = 1.0;
-  double averaging = 0.0;           ///< decay of the moving average of the weights; 0 keeps none
-  std::filesystem::path folder;     ///< checkpoints are kept here; empty: none are written
+  double averaging = 0.0;             ///< decay of the moving average of the weights; 0 keeps none
+  std::filesystem::path folder = {};  ///< checkpoints are kept here; empty: none are written
 };
 
 /// Parameters that share a learning rate (its highest value).

@@ -6,11 +6,11 @@
 # `--split val` is for choices, test (the default) for the report.
 #   BUILD, PYTHON   the build folder and the interpreter; default: build/release and what set-up chose
 #   DATA            the data sets; default: ../shared/data
-#   CORPUS          the speech corpus; default: BUILD/speech, made there if it is missing (ten minutes)
+#   CORPUS          the speech corpus; default: build/training/corpus, made there if it is missing (ten minutes)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 build=${BUILD:-build/release} python=${PYTHON:-$(cat build/python)} data=${DATA:-../shared/data}
-corpus=${CORPUS:-$build/speech} split=test model=()
+corpus=${CORPUS:-build/training/corpus} split=test model=()
 while [ $# -gt 0 ]; do
   case $1 in
     --split) split=${2:?} ;;

@@ -1,8 +1,9 @@
-// Fits what makes the scores of the three modalities comparable, on validation data only, and writes it into config.json.
+// Fits what makes the scores of the three modalities comparable, on validation data only, and writes it into
+// config.json.
 //
 // Temperatures: the softmax of a modality's similarities to all products is made as likely as it is right (least
-// negative log-likelihood). Gains: factors on the query weights, chosen so that pairs of modalities find the right product
-// as often as the better of the two alone, with clean and with noisy clips and with mistyped names.
+// negative log-likelihood). Gains: factors on the query weights, chosen so that pairs of modalities find the right
+// product as often as the better of the two alone, with clean and with noisy clips and with mistyped names.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -113,7 +114,8 @@ float fit_temperature(const Tensor& similarities, const Tensor& right) {
 }
 
 /// Similarity of each query to each product. -> (N, P), and the number of the right product (N)
-std::pair<Tensor, Tensor> similarities_of(const trine::ProductSearch& search, Modality modality, const Queries& queries) {
+std::pair<Tensor, Tensor> similarities_of(const trine::ProductSearch& search, Modality modality,
+                                          const Queries& queries) {
   std::map<std::string, std::int64_t> number;
   std::vector<Tensor> rows;
   std::vector<std::int64_t> right;
@@ -198,10 +200,12 @@ std::vector<Condition> conditions_of(const trine::ProductSearch& search, const Q
   return conditions;
 }
 
-void write(const fs::path& file, trine::detail::Json config, const std::map<Modality, trine::Calibration>& calibration) {
+void write(const fs::path& file, trine::detail::Json config,
+           const std::map<Modality, trine::Calibration>& calibration) {
   for (const auto& [modality, fitted] : calibration) {
     const auto rounded = [](float value) { return std::round(static_cast<double>(value) * 1e4) / 1e4; };
-    config["calibration"][std::string(to_string(modality))] = {{"temperature", rounded(fitted.temperature)}, {"gain", rounded(fitted.gain)}};
+    config["calibration"][std::string(to_string(modality))] = {{"temperature", rounded(fitted.temperature)},
+                                                               {"gain", rounded(fitted.gain)}};
   }
   trine::detail::write_atomically(kWho, file, [&](std::ostream& out) { out << config.dump(2) << "\n"; });
 }
@@ -234,10 +238,10 @@ int run(const Options& options) {
   write(options.model / "config.json", config, calibration);
 
   const trine::ProductSearch search(trine::Embedder::load(options.model), options.index);
-  calibration[Modality::audio].gain =
-      fit_gain(search, conditions_of(search, photos, Modality::audio, voices, options.seed), photos.products, Modality::audio);
-  calibration[Modality::text].gain =
-      fit_gain(search, conditions_of(search, photos, Modality::text, texts, options.seed), photos.products, Modality::text);
+  calibration[Modality::audio].gain = fit_gain(
+      search, conditions_of(search, photos, Modality::audio, voices, options.seed), photos.products, Modality::audio);
+  calibration[Modality::text].gain = fit_gain(
+      search, conditions_of(search, photos, Modality::text, texts, options.seed), photos.products, Modality::text);
   for (const auto& [modality, fitted] : calibration) {
     std::printf("%s: gain %.2f\n", std::string(to_string(modality)).c_str(), static_cast<double>(fitted.gain));
   }
@@ -249,7 +253,9 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("calibrate --model models/default --photos ../shared/data/grocery --corpus DIR --noise ../shared/data/sounds_esc10");
+  CLI::App app(
+      "calibrate --model models/default --photos ../shared/data/grocery --corpus DIR --noise "
+      "../shared/data/sounds_esc10");
   app.add_option("--model", options.model, "folder whose config.json is completed")->required();
   app.add_option("--photos", options.photos, "folder with val.csv and the photos")->required();
   app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();

@@ -21,7 +21,10 @@ std::vector<Clip> read_corpus(const fs::path& corpus, const std::vector<std::str
   std::vector<Clip> clips;
   for (std::string line; std::getline(file, line);) {
     const trine::detail::Json json = trine::detail::parse_json(who, line, "manifest.jsonl");
-    Clip clip{.path = json.at("audio"), .target = json.at("target"), .split = json.at("split"), .set = json.at("set"),
+    Clip clip{.path = json.at("audio"),
+              .target = json.at("target"),
+              .split = json.at("split"),
+              .set = json.at("set"),
               .label = trine::detail::get_or<std::string>(who, json, "label", "")};
     if (std::find(splits.begin(), splits.end(), clip.split) != splits.end()) clips.push_back(std::move(clip));
   }

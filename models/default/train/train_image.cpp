@@ -13,10 +13,10 @@
 #include <random>
 
 #include "corpus.h"
-#include "trine/encoders/preprocess.h"
 #include "trine/apps/product_search.h"
 #include "trine/embedder.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
 #include "trine/train/loss.h"
 #include "trine/train/trainer.h"
@@ -52,7 +52,8 @@ struct Photo {
   std::int64_t product = 0;
 };
 
-std::vector<Photo> read_photos(const fs::path& data, const std::string& split, const std::map<std::string, std::int64_t>& number) {
+std::vector<Photo> read_photos(const fs::path& data, const std::string& split,
+                               const std::map<std::string, std::int64_t>& number) {
   std::vector<Photo> photos;
   for (const training::PhotoPath& photo : training::read_photo_list(data, split)) {
     photos.push_back({trine::read_image(photo.path), number.at(photo.product)});
@@ -78,8 +79,8 @@ struct PhotoModelImpl : torch::nn::Module {
 };
 TORCH_MODULE(PhotoModel);
 
-/// A random part of the picture at `size` pixels, mirrored half of the time, with other light and colours and sometimes a
-/// grey rectangle.
+/// A random part of the picture at `size` pixels, mirrored half of the time, with other light and colours and sometimes
+/// a grey rectangle.
 Tensor augmented(const trine::Image& image, int size, double smallest_crop, const trine::EfficientNetConfig& config,
                  std::mt19937_64& random) {
   const auto uniform = [&](double low, double high) { return std::uniform_real_distribution<>(low, high)(random); };
@@ -95,9 +96,10 @@ Tensor augmented(const trine::Image& image, int size, double smallest_crop, cons
 
   if (random() % 2 == 0) pixels = pixels.flip(2);
   const Tensor grey = pixels.mean(0, true);
-  pixels = grey + (pixels - grey) * uniform(0.7, 1.3);                                             // saturation
-  pixels = (pixels - pixels.mean()) * uniform(0.7, 1.3) + pixels.mean() + uniform(-0.2, 0.2);      // contrast, light
-  pixels += torch::tensor({uniform(-0.06, 0.06), uniform(-0.06, 0.06), uniform(-0.06, 0.06)}, torch::kFloat32).view({3, 1, 1});
+  pixels = grey + (pixels - grey) * uniform(0.7, 1.3);                                         // saturation
+  pixels = (pixels - pixels.mean()) * uniform(0.7, 1.3) + pixels.mean() + uniform(-0.2, 0.2);  // contrast, light
+  pixels += torch::tensor({uniform(-0.06, 0.06), uniform(-0.06, 0.06), uniform(-0.06, 0.06)}, torch::kFloat32)
+                .view({3, 1, 1});
   pixels = pixels.clamp(-1, 1);
   if (random() % 4 == 0) {
     const auto side = static_cast<std::int64_t>(uniform(0.15, 0.4) * size);
@@ -126,7 +128,8 @@ std::pair<Tensor, Tensor> make_batch(const std::vector<Photo>& photos, const std
   for (std::int64_t i = 0; i < count; ++i) targets[i][photos[order[static_cast<std::size_t>(first + i)]].product] = 1;
   Tensor batch = torch::stack(pixels);
   if (options.mixup > 0) {  // each picture with its mirror image in the batch
-    std::seed_seq seed{options.seed, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(first), std::uint64_t{7}};
+    std::seed_seq seed{options.seed, static_cast<std::uint64_t>(epoch), static_cast<std::uint64_t>(first),
+                       std::uint64_t{7}};
     std::mt19937_64 random(seed);
     std::gamma_distribution<> gamma(options.mixup, 1.0);
     const double a = gamma(random), b = gamma(random);
@@ -159,8 +162,8 @@ double accuracy(PhotoModel& model, const std::vector<Photo>& photos, const Tenso
   return static_cast<double>(right) / static_cast<double>(photos.size());
 }
 
-double accuracy_of(const std::map<std::string, Tensor>& weights, const std::vector<Photo>& photos, const Tensor& anchors,
-                   const trine::EfficientNetConfig& config) {
+double accuracy_of(const std::map<std::string, Tensor>& weights, const std::vector<Photo>& photos,
+                   const Tensor& anchors, const trine::EfficientNetConfig& config) {
   const torch::NoGradGuard no_grad;
   PhotoModel model(config, anchors.size(0), anchors.size(1));
   for (auto& [name, tensor] : trine::state_dict(*model)) Tensor(tensor).copy_(weights.at(name));
@@ -191,7 +194,8 @@ int run(const Options& options) {
     titles.push_back(trine::title_vector(text, product.title));
   }
   const Tensor anchors = torch::stack(titles);
-  const std::vector<Photo> photos = read_photos(options.data, "train", number), val = read_photos(options.data, "val", number);
+  const std::vector<Photo> photos = read_photos(options.data, "train", number),
+                           val = read_photos(options.data, "val", number);
 
   torch::manual_seed(options.seed);
   PhotoModel model(config, anchors.size(0), anchors.size(1));
@@ -204,12 +208,12 @@ int run(const Options& options) {
   const auto per_epoch = static_cast<std::int64_t>((photos.size() + static_cast<std::size_t>(options.batch) - 1) /
                                                    static_cast<std::size_t>(options.batch));
   const std::int64_t steps = per_epoch * options.epochs;
-  trine::train::Trainer trainer(model.ptr(),
-                                {{model->network->parameters(), options.learning_rate},
-                                 {model->projection->parameters(), options.projection_rate},
-                                 {model->classifier->parameters(), options.projection_rate}},
-                                {.steps = steps, .weight_decay = options.weight_decay, .averaging = options.averaging,
-                                 .folder = options.run});
+  trine::train::Trainer trainer(
+      model.ptr(),
+      {{model->network->parameters(), options.learning_rate},
+       {model->projection->parameters(), options.projection_rate},
+       {model->classifier->parameters(), options.projection_rate}},
+      {.steps = steps, .weight_decay = options.weight_decay, .averaging = options.averaging, .folder = options.run});
   trainer.resume();
   model->train();
   trine::train::ProgressBar bar("image tower", steps, trainer.step_count());
@@ -248,21 +252,28 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("train_image --encoder DIR --text-encoder DIR --catalogue catalogue.jsonl --data ../shared/data/grocery --out image.safetensors");
+  CLI::App app(
+      "train_image --encoder DIR --text-encoder DIR --catalogue catalogue.jsonl --data ../shared/data/grocery --out "
+      "image.safetensors");
   app.add_option("--encoder", options.encoder, "timm directory of the pretrained network")->required();
   app.add_option("--data", options.data, "folder with train.csv, val.csv and the photos")->required();
-  app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory of the text space")->required();
-  app.add_option("--catalogue", options.catalogue, "the products, JSON lines; their ids are the product_id of the data")->required();
+  app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory of the text space")
+      ->required();
+  app.add_option("--catalogue", options.catalogue, "the products, JSON lines; their ids are the product_id of the data")
+      ->required();
   app.add_option("--out", options.out, "where the tuned tensors go")->required();
   app.add_option("--run", options.run, "folder for checkpoints; a killed run goes on from there");
   app.add_option("--epochs", options.epochs, "passes over the photos")->capture_default_str();
   app.add_option("--batch", options.batch, "photos per step")->capture_default_str();
-  app.add_option("--frozen-blocks", options.frozen_blocks, "blocks left as they are, with the stem")->capture_default_str();
+  app.add_option("--frozen-blocks", options.frozen_blocks, "blocks left as they are, with the stem")
+      ->capture_default_str();
   app.add_option("--rate", options.learning_rate, "highest learning rate of the network")->capture_default_str();
   app.add_option("--mixup", options.mixup, "alpha of the mixing of two photos")->capture_default_str();
-  app.add_option("--smallest-crop", options.smallest_crop, "least share of a photo that is seen")->capture_default_str();
+  app.add_option("--smallest-crop", options.smallest_crop, "least share of a photo that is seen")
+      ->capture_default_str();
   app.add_option("--temperature", options.temperature, "of the softmax over the anchors")->capture_default_str();
-  app.add_option("--classifier-weight", options.classifier_weight, "of the plain classifier's loss")->capture_default_str();
+  app.add_option("--classifier-weight", options.classifier_weight, "of the plain classifier's loss")
+      ->capture_default_str();
   app.add_flag("--train-norms", options.train_norms, "let batch norms gather new statistics (slower)");
   app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
   app.add_option("--stop-after", options.stop_after, "stop after this many steps, to time a step");

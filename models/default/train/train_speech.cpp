@@ -58,7 +58,8 @@ void add_room(std::vector<float>& samples, std::mt19937_64& random) {
   Tensor response = torch::empty({length});
   float* values = response.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < length; ++i) {
-    values[i] = normal(random) * static_cast<float>(std::exp(-6.9 * static_cast<double>(i) / static_cast<double>(length)));
+    values[i] =
+        normal(random) * static_cast<float>(std::exp(-6.9 * static_cast<double>(i) / static_cast<double>(length)));
   }
   response *= wet / response.norm();
   response[0] = 1.0;
@@ -70,7 +71,8 @@ void add_room(std::vector<float>& samples, std::mt19937_64& random) {
 }
 
 /// Copy 0 is nearly the clip itself, copy 1 is out in the world.
-trine::Audio disturbed(const trine::Audio& clip, int copy, const std::vector<std::vector<float>>& noise, std::mt19937_64& random) {
+trine::Audio disturbed(const trine::Audio& clip, int copy, const std::vector<std::vector<float>>& noise,
+                       std::mt19937_64& random) {
   const auto uniform = [&](double low, double high) { return std::uniform_real_distribution<>(low, high)(random); };
   trine::Audio result = clip;
   if (uniform(0, 1) < 0.7) {
@@ -87,7 +89,8 @@ trine::Audio disturbed(const trine::Audio& clip, int copy, const std::vector<std
 std::vector<Features> features_of(const std::vector<Clip>& clips, const Options& options) {
   constexpr std::size_t kChunk = 500;
   const auto encoder = trine::load_whisper(options.encoder);
-  const std::vector<std::vector<float>> train_noise = read_noise(options.noise, "123"), val_noise = read_noise(options.noise, "4");
+  const std::vector<std::vector<float>> train_noise = read_noise(options.noise, "123"),
+                                        val_noise = read_noise(options.noise, "4");
   fs::create_directories(options.cache);
   std::vector<Features> all;
   const std::size_t total = clips.size() * 2;
@@ -108,8 +111,7 @@ std::vector<Features> features_of(const std::vector<Clip>& clips, const Options&
           std::mt19937_64 random(seed);
           const auto& noise = clip.split == "train" ? train_noise : val_noise;
           const trine::Audio sound = trine::read_audio(options.corpus / clip.path, {.sample_rate = kRate});
-          const trine::Audio heard =
-              clip.split == "val" && copy == 0 ? sound : disturbed(sound, copy, noise, random);
+          const trine::Audio heard = clip.split == "val" && copy == 0 ? sound : disturbed(sound, copy, noise, random);
           made[i] = trine::mean_of_pairs(encoder->encode(trine::trim_and_level(heard))).to(torch::kFloat16);
         }
       };
@@ -174,12 +176,14 @@ double recall(trine::SpeechHead& head, const std::vector<Features>& features, co
   const Tensor candidates = texts.index_select(0, torch::tensor(rows));
   std::int64_t right = 0;
   for (std::size_t first = 0; first < items.size(); first += 64) {
-    const std::vector<const Features*> part(items.begin() + static_cast<std::ptrdiff_t>(first),
-                                            items.begin() + static_cast<std::ptrdiff_t>(std::min(first + 64, items.size())));
+    const std::vector<const Features*> part(
+        items.begin() + static_cast<std::ptrdiff_t>(first),
+        items.begin() + static_cast<std::ptrdiff_t>(std::min(first + 64, items.size())));
     const auto [batch, mask] = padded(part);
     const Tensor best = head->forward(batch, mask).matmul(candidates.t()).argmax(1);
     for (std::size_t i = 0; i < part.size(); ++i) {
-      right += best[static_cast<std::int64_t>(i)].item<std::int64_t>() == column.at(number.at(clips[part[i]->clip].target));
+      right +=
+          best[static_cast<std::int64_t>(i)].item<std::int64_t>() == column.at(number.at(clips[part[i]->clip].target));
     }
   }
   head->train();
@@ -196,7 +200,8 @@ int run(const Options& options) {
   std::int64_t anchor_count = 0;
   for (const char* split : {"train", "val"}) {
     for (const Clip& clip : clips) {
-      if (clip.split == split && number.emplace(clip.target, static_cast<std::int64_t>(texts.size())).second) texts.push_back(clip.target);
+      if (clip.split == split && number.emplace(clip.target, static_cast<std::int64_t>(texts.size())).second)
+        texts.push_back(clip.target);
     }
     if (anchor_count == 0) anchor_count = static_cast<std::int64_t>(texts.size());
   }
@@ -208,7 +213,8 @@ int run(const Options& options) {
   const Tensor anchors = vectors.slice(0, 0, anchor_count);
 
   torch::manual_seed(options.seed);
-  trine::SpeechHead head(trine::SpeechHeadOptions{.feature_dim = features[0].pairs.size(1), .out_dim = vectors.size(1)});
+  trine::SpeechHead head(
+      trine::SpeechHeadOptions{.feature_dim = features[0].pairs.size(1), .out_dim = vectors.size(1)});
   trine::reset_parameters(*head);
   head->dropout = options.dropout;
 
@@ -219,8 +225,9 @@ int run(const Options& options) {
   const auto batch_size = static_cast<std::size_t>(options.batch);
   const auto per_epoch = static_cast<std::int64_t>(train.size() / batch_size);
   const std::int64_t steps = per_epoch * options.epochs;
-  trine::train::Trainer trainer(head.ptr(), {{head->parameters(), options.learning_rate}},
-                                {.steps = steps, .warmup = 0.1, .weight_decay = options.weight_decay, .averaging = 0.999, .folder = options.run});
+  trine::train::Trainer trainer(
+      head.ptr(), {{head->parameters(), options.learning_rate}},
+      {.steps = steps, .warmup = 0.1, .weight_decay = options.weight_decay, .averaging = 0.999, .folder = options.run});
   trainer.resume();
   head->train();
   trine::train::ProgressBar bar("speech head", steps, trainer.step_count());
@@ -254,22 +261,27 @@ int run(const Options& options) {
       std::mt19937_64 random(options.seed * 1'000'000 + static_cast<std::uint64_t>(trainer.step_count()));
       mask_time(mask, items, random);
       torch::manual_seed(random());  // dropout
-      trainer.step(trine::train::anchor_loss(head->forward(batch, mask), anchors, targets,
-                                             {.temperature = options.temperature, .cosine_weight = options.cosine_weight}));
+      trainer.step(
+          trine::train::anchor_loss(head->forward(batch, mask), anchors, targets,
+                                    {.temperature = options.temperature, .cosine_weight = options.cosine_weight}));
       bar.show(trainer.step_count(), "epoch " + std::to_string(epoch + 1));
     }
     trainer.save();
-    trine::SpeechHead averaged(trine::SpeechHeadOptions{.feature_dim = features[0].pairs.size(1), .out_dim = vectors.size(1)});
+    trine::SpeechHead averaged(
+        trine::SpeechHeadOptions{.feature_dim = features[0].pairs.size(1), .out_dim = vectors.size(1)});
     {
       const torch::NoGradGuard no_grad;
       const auto weights = trainer.result();
       for (auto& [name, tensor] : trine::state_dict(*averaged)) Tensor(tensor).copy_(weights.at(name));
     }
-    const auto of = [&](int copy, const char* set) { return recall(averaged, features, clips, copy, set, number, vectors); };
-    std::printf("{\"epoch\": %d, \"loss\": %.4f, \"val_products\": %.4f, \"val_products_noisy\": %.4f, \"val_clinc\": %.4f, "
-                "\"val_clinc_noisy\": %.4f, \"val_orders\": %.4f, \"val_words\": %.4f}\n",
-                static_cast<int>(epoch + 1), trainer.take_mean_loss(), of(0, "products"), of(1, "products"), of(0, "clinc"),
-                of(1, "clinc"), of(0, "orders"), of(0, "words"));
+    const auto of = [&](int copy, const char* set) {
+      return recall(averaged, features, clips, copy, set, number, vectors);
+    };
+    std::printf(
+        "{\"epoch\": %d, \"loss\": %.4f, \"val_products\": %.4f, \"val_products_noisy\": %.4f, \"val_clinc\": %.4f, "
+        "\"val_clinc_noisy\": %.4f, \"val_orders\": %.4f, \"val_words\": %.4f}\n",
+        static_cast<int>(epoch + 1), trainer.take_mean_loss(), of(0, "products"), of(1, "products"), of(0, "clinc"),
+        of(1, "clinc"), of(0, "orders"), of(0, "words"));
     std::fflush(stdout);
   }
   trine::save_tensors(options.out, trainer.result(), {}, /*half=*/true);
@@ -280,11 +292,14 @@ int run(const Options& options) {
 
 int main(int argc, char** argv) {
   Options options;
-  CLI::App app("train_speech --encoder DIR --text-encoder DIR --corpus DIR --noise ../shared/data/sounds_esc10 --cache DIR --out audio.safetensors");
+  CLI::App app(
+      "train_speech --encoder DIR --text-encoder DIR --corpus DIR --noise ../shared/data/sounds_esc10 --cache DIR "
+      "--out audio.safetensors");
   app.add_option("--encoder", options.encoder, "Whisper directory")->required();
   app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory")->required();
   app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();
-  app.add_option("--noise", options.noise, "ESC-10: folds 1 to 3 disturb training clips, 4 validation clips")->required();
+  app.add_option("--noise", options.noise, "ESC-10: folds 1 to 3 disturb training clips, 4 validation clips")
+      ->required();
   app.add_option("--cache", options.cache, "folder for features")->required();
   app.add_option("--out", options.out, "where the head's tensors go")->required();
   app.add_option("--run", options.run, "folder for checkpoints; a killed run goes on from there");

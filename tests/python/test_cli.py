@@ -1,0 +1,346 @@
+"""The `trine` program: what it prints, where, and how it ends. Files it must refuse get a sentence, never more."""
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_picture, make_voice, save_wav
+
+BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
+COMMANDS = ("embed", "index", "search", "describe", "evaluate")
+CATALOGUE = [
+    {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
+    {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
+    {"id": "leek", "title": "Leek"},
+]
+
+
+@pytest.fixture(scope="session")
+def trine_program():
+    for candidate in (os.environ.get("TRINE_BIN"), BUILT, shutil.which("trine")):
+        if candidate and os.access(candidate, os.X_OK):
+            return str(candidate)
+    pytest.skip("the trine program is not built; TRINE_BIN names another one")
+
+
+@pytest.fixture(scope="session")
+def run(trine_program):
+    def run(*arguments, stdin=b""):
+        done = subprocess.run([trine_program, *arguments], input=stdin, capture_output=True, timeout=300)
+        done.said = done.stderr.decode(errors="replace")
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def catalogue(tmp_path_factory):
+    path = tmp_path_factory.mktemp("catalogue") / "catalogue.jsonl"
+    path.write_text("".join(json.dumps(product) + "\n" for product in CATALOGUE))
+    return path
+
+
+def make_index(run, model, catalogue, out):
+    done = run("index", catalogue, "--model", model, "--out", out, "--threads", "1")
+    assert done.returncode == 0, done.said
+    return out
+
+
+@pytest.fixture(scope="session")
+def index(run, tiny_directory, catalogue, tmp_path_factory):
+    return make_index(run, tiny_directory, catalogue, tmp_path_factory.mktemp("index") / "tiny.trine")
+
+
+@pytest.fixture(scope="session")
+def three_index(run, model_directory, catalogue, tmp_path_factory):
+    """Of the model with all three towers."""
+    return make_index(run, model_directory, catalogue, tmp_path_factory.mktemp("index") / "three.trine")
+
+
+@pytest.fixture(scope="session")
+def picture(tmp_path_factory):
+    from PIL import Image
+
+    path = tmp_path_factory.mktemp("pictures") / "picture.png"
+    Image.fromarray(make_picture()).save(path)
+    return path
+
+
+def refused(done, *words):
+    """Exit 1, one sentence on stderr, nothing on stdout."""
+    assert done.returncode == 1, done.said
+    assert done.stdout == b""
+    assert done.said.strip() and len(done.said.strip().splitlines()) == 1, done.said
+    assert "Exception raised from" not in done.said and "frame #" not in done.said
+    for word in words:
+        assert word in done.said
+
+
+def bomb_png(path, side=30_000):
+    """A grey 1-bit PNG of side x side black pixels: 110 kB that would be 2.7 GB as RGB."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    row = b"\0" * (1 + (side + 7) // 8)
+    packer = zlib.compressobj(9)
+    packed = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+    )
+    return path
+
+
+def float_wav(path, samples, rate=16_000):
+    data = np.asarray(samples, "<f4").tobytes()
+    form = struct.pack("<HHIIHH", 3, 1, rate, 4 * rate, 4, 32)
+    body = b"WAVE" + b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(body)) + body)
+    return path
+
+
+# --- help and usage ---------------------------------------------------------------------------------------------------
+
+
+def test_help_begins_with_a_command(run):
+    for command in ("", *COMMANDS):
+        done = run(*filter(None, [command]), "--help")
+        assert done.returncode == 0 and done.said == ""
+        assert done.stdout.decode().strip().startswith(f"trine {command}".strip() + " ")
+    assert run("--version").stdout.decode().startswith("trine ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["search"],
+        ["search", "--text"],
+        ["search", "--text", "a", "-k", "0"],
+        ["search", "--text", "a", "-k", "many"],
+        ["search", "--text", "a", "--unknown"],
+        ["search", "--text", "a", "--threads", "0"],
+        ["search", "--text", "a", "--weights", "text"],
+        ["search", "--text", "a", "--weights", "words=1"],
+        ["search", "--text", "a", "--weights", "text=nan"],
+        ["embed"],
+        ["embed", "--together", "--text", "a", "--text", "b"],
+        ["index"],
+        ["index", "catalogue.jsonl"],
+        ["evaluate"],
+        ["evaluate", "a.jsonl", "--retrieval", "b.jsonl"],
+    ],
+)
+def test_usage_errors_end_with_2(run, arguments):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == b"" and done.said.strip()
+
+
+# --- what the commands do ---------------------------------------------------------------------------------------------
+
+
+def test_embed_gives_the_vectors_of_the_library(run, tiny, tiny_directory):
+    done = run("embed", "--model", tiny_directory, "--text", "a lemon", "--text", "-", "--json", stdin=b"some milk\n")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(row["modality"], row["input"]) for row in rows] == [("text", "a lemon"), ("text", "some milk")]
+    for row in rows:
+        assert np.allclose(row["vector"], tiny.embed_text(row["input"]).numpy(), atol=1e-6)
+        assert row["coverage"]["used"] == row["coverage"]["total"]
+
+
+def test_embed_together_is_the_weighted_mean(run, model, model_directory, picture):
+    arguments = ["--image", picture, "--text", "a lemon", "--weights", "text=2,image=0.5", "--together", "--json"]
+    row = json.loads(run("embed", "--model", model_directory, *arguments).stdout)
+    wanted = model.embed(image=picture, text="a lemon", weights={"text": 2, "image": 0.5})
+    assert np.allclose(row["vector"], wanted.numpy(), atol=1e-5)
+    assert row["input"] == {"image": str(picture), "text": "a lemon"}
+
+
+def test_what_was_cut_is_said(run, tiny_directory):
+    done = run("embed", "--model", tiny_directory, "--text", "lemon " * 200)
+    assert done.returncode == 0 and "was cut at" in done.said
+    assert done.stdout.count(b"\n") == 1
+
+
+def test_ten_megabytes_of_text(run, tiny_directory):
+    done = run("embed", "--model", tiny_directory, "--text", "-", "--json", stdin=b"a sour lemon " * 800_000)
+    assert done.returncode == 0 and "was cut at" in done.said
+
+
+def test_index_says_what_it_holds(run, tiny_directory, catalogue, tmp_path):
+    out = tmp_path / "out.trine"
+    report = json.loads(run("index", catalogue, "--model", tiny_directory, "--out", out, "--json").stdout)
+    assert report["products"] == 3 and report["vectors"] == 5 and report["skipped"] == []
+    assert out.is_file()
+
+
+def test_index_lists_unreadable_pictures(run, model_directory, tmp_path):
+    (tmp_path / "catalogue.jsonl").write_text(json.dumps({"id": "1", "title": "Lemon", "images": ["none.jpg"]}))
+    done = run("index", tmp_path / "catalogue.jsonl", "--model", model_directory, "--out", tmp_path / "out.trine")
+    assert done.returncode == 0 and "none.jpg" in done.said
+    assert b"1 pictures skipped" in done.stdout
+
+
+def test_search_ranks_and_gives_reasons(run, tiny_directory, index):
+    arguments = ["search", index, "--model", tiny_directory, "--text", "Lemon", "-k", "2"]
+    answer = json.loads(run(*arguments, "--json").stdout)
+    assert answer["query"] == {"text": "Lemon"} and len(answer["hits"]) == 2
+    hit = answer["hits"][0]
+    assert set(hit) >= {"id", "title", "score", "similarity", "consistency", "disagreement", "reasons", "attributes"}
+    assert set(hit["reasons"][0]) == {"modality", "similarity", "support", "nearest"}
+    assert set(answer["milliseconds"]) == {"load", "text", "search"}
+    assert answer["hits"][0]["score"] >= answer["hits"][1]["score"]
+
+    done = run(*arguments)
+    lines = done.stdout.decode().splitlines()
+    assert len(lines) == 1 + 2 * 2 and "The text" in lines[2]
+    assert "0.5 EUR" in done.stdout.decode() or "Lemon" not in done.stdout.decode()
+
+
+def test_evaluate_counts_ranks(run, tiny_directory, index, tmp_path):
+    rows = [{"id": product["id"], "text": product["title"], "set": "titles"} for product in CATALOGUE]
+    (tmp_path / "queries.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    arguments = ["evaluate", tmp_path / "queries.jsonl", "--index", index, "--model", tiny_directory]
+    report = json.loads(run(*arguments, "--json").stdout)
+    assert report["products"] == 3 and report["chance"] == pytest.approx(1 / 3)
+    assert [row["set"] for row in report["results"]] == ["titles", "all"]
+    row = report["results"][0]
+    assert row["count"] == 3 and row["top5"] == 1 and row["interval"][0] <= row["top1"] <= row["interval"][1]
+    assert b"95 % interval" in run(*arguments).stdout
+
+
+def test_evaluate_compares_modalities_and_rerank(run, model_directory, three_index, picture, tmp_path):
+    (tmp_path / "queries.jsonl").write_text(json.dumps({"id": "lemon", "text": "Lemon", "image": str(picture)}))
+    arguments = ["evaluate", tmp_path / "queries.jsonl", "--index", three_index, "--model", model_directory, "--json"]
+    results = json.loads(run(*arguments).stdout)["results"]
+    kinds = [(row["query"], row["rerank"]) for row in results]
+    assert kinds == [("image", ""), ("image + text", "no"), ("image + text", "yes"), ("text", "")]
+
+
+def test_evaluate_retrieval(run, model_directory, tmp_path):
+    save_wav(tmp_path / "voice.wav", make_voice())
+    rows = [{"audio": "voice.wav", "text": text} for text in ("a lemon", "some milk")]
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    report = json.loads(
+        run("evaluate", "--retrieval", tmp_path / "texts.jsonl", "--model", model_directory, "--json").stdout
+    )
+    row = report["results"][0]
+    assert report["texts"] == 2 and row["count"] == 2 and row["top1"] == 0.5 and row["mrr"] == 0.75
+
+
+def test_describe(run, tiny_directory):
+    facts = json.loads(run("describe", tiny_directory, "--json").stdout)
+    assert facts["dimensions"] == "32"
+    assert b"text.pooling" in run("describe", tiny_directory).stdout
+
+
+def test_a_reader_that_goes_away_is_no_error(trine_program, tiny_directory):
+    command = [trine_program, "describe", tiny_directory]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.returncode == 0 and said == b""
+
+
+def test_a_full_disk_is_said(trine_program, tiny_directory):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([trine_program, "describe", tiny_directory], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"stdout" in done.stderr
+
+
+# --- what must be refused ---------------------------------------------------------------------------------------------
+
+
+def test_bad_pictures(run, model_directory, picture, tmp_path):
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "cut.png").write_bytes(picture.read_bytes()[:200])
+    (tmp_path / "text.png").write_text("This is no picture.")
+    save_wav(tmp_path / "voice.png", make_voice())
+    bomb = bomb_png(tmp_path / "bomb.png")
+    assert bomb.stat().st_size < 150_000
+    for name in ("missing.png", "empty.png", "cut.png", "text.png", "voice.png", "bomb.png", "."):
+        refused(run("embed", "--model", model_directory, "--image", tmp_path / name))
+
+
+def test_bad_clips(run, model_directory, picture, tmp_path):
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("This is no clip.")
+    save_wav(tmp_path / "silent.wav", np.zeros(16_000))
+    save_wav(tmp_path / "one.wav", np.full(1, 0.5))
+    float_wav(tmp_path / "nan.wav", [0.1] * 8_000 + [np.nan] + [0.1] * 8_000)
+    for clip in (*(tmp_path / f"{n}.wav" for n in ("missing", "empty", "text", "silent", "one", "nan")), picture):
+        refused(run("embed", "--model", model_directory, "--audio", clip))
+
+
+def test_invalid_utf8(run, tiny_directory, index):
+    refused(run("search", index, "--model", tiny_directory, "--text", b"a \xff lemon"), "UTF-8")
+    refused(run("embed", "--model", tiny_directory, "--text", "-", stdin=b"a \xff lemon"), "UTF-8")
+
+
+def test_skip_unreadable_goes_on_with_the_rest(run, model_directory, three_index, tmp_path):
+    save_wav(tmp_path / "silent.wav", np.zeros(16_000))
+    query = ["--image", tmp_path / "missing.png", "--audio", tmp_path / "silent.wav"]
+    arguments = ["search", three_index, "--model", model_directory, *query]
+    refused(run(*arguments, "--text", "Lemon"))
+    done = run(*arguments, "--text", "Lemon", "--skip-unreadable", "--json")
+    assert done.returncode == 0 and "missing.png" in done.said and "silent" in done.said
+    answer = json.loads(done.stdout)
+    assert set(answer["skipped"]) == {"image", "audio"}
+    assert [reason["modality"] for reason in answer["hits"][0]["reasons"]] == ["text"]
+
+    nothing = run(*arguments, "--skip-unreadable")
+    assert nothing.returncode == 1 and nothing.stdout == b""
+
+
+def test_a_modality_the_model_lacks(run, tiny_directory, picture):
+    refused(run("embed", "--model", tiny_directory, "--image", picture), "image")
+
+
+def test_bad_models(run, tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": ')
+    refused(run("describe", tmp_path))
+    refused(run("describe", tmp_path / "missing"))
+
+
+def test_cut_indexes(run, tiny_directory, index, tmp_path):
+    content, cut = index.read_bytes(), tmp_path / "cut.trine"
+    for length in (0, 1, 63, 64, len(content) // 2, len(content) - 1):
+        cut.write_bytes(content[:length])
+        refused(run("search", cut, "--model", tiny_directory, "--text", "Lemon"))
+    refused(run("search", tmp_path / "missing.trine", "--model", tiny_directory, "--text", "Lemon"))
+
+
+def test_bad_catalogues_leave_no_index(run, tiny_directory, tmp_path):
+    path, out = tmp_path / "catalogue.jsonl", tmp_path / "out.trine"
+    for content in ("", "{", '{"id": "1"}', '{"id": "1", "title": "a"}\n{"id": "1", "title": "b"}', "\udcff"):
+        path.write_text(content, errors="surrogateescape")
+        refused(run("index", path, "--model", tiny_directory, "--out", out))
+    refused(run("index", tmp_path / "missing.jsonl", "--model", tiny_directory, "--out", out))
+    path.write_text(json.dumps(CATALOGUE[0]))
+    refused(run("index", path, "--model", tiny_directory, "--out", tmp_path / "no" / "folder.trine"), "folder")
+    assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_bad_manifests(run, tiny_directory, index, tmp_path):
+    path = tmp_path / "queries.jsonl"
+    arguments = ["evaluate", path, "--index", index, "--model", tiny_directory]
+    refused(run(*arguments), "queries.jsonl")
+    for content, word in (
+        ("", "no line"),
+        ("[]", "line 1"),
+        ('\n{"text": "a"}', "line 2"),
+        ('{"id": "lemon"}', "line 1"),
+        ('{"id": "lemon", "text": 1}', "text"),
+        ('{"id": "gold", "text": "a"}', "gold"),
+    ):
+        path.write_text(content)
+        refused(run(*arguments), word)
