@@ -49,6 +49,7 @@ Product product_of(const Json& json, const std::string& what, const fs::path& fo
                     .title = detail::get<std::string>(kWho, json, "title"),
                     .description = detail::get_or<std::string>(kWho, json, "description", "")};
     if (product.id.empty() || product.title.empty()) detail::failure(kWho, "id and title must not be empty");
+    if (product.id.find(kSeparator) != std::string::npos) detail::failure(kWho, "an id must be one line");
     product.keywords = detail::get_or<std::vector<std::string>>(kWho, json, "keywords", {});
     for (const std::string& image : detail::get_or<std::vector<std::string>>(kWho, json, "images", {})) {
       product.images.push_back(folder / image);
@@ -157,7 +158,7 @@ struct ProductSearch::Impl {
     std::vector<std::int64_t> owners;
     std::vector<bool> seen(products.size());
     for (const std::string& id : index.ids()) {
-      const std::size_t cut = id.rfind(kSeparator);
+      const std::size_t cut = id.find(kSeparator);
       const auto found = cut == std::string::npos ? number.end() : number.find(id.substr(0, cut));
       if (found == number.end()) detail::failure(kWho, "the index has a vector ", detail::shown(id), " of no product");
       const std::vector<float> values = index.vector(id);

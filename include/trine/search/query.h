@@ -19,7 +19,7 @@ TRINE_API std::string_view to_string(Modality modality);
 TRINE_API Modality modality(std::string_view name);
 
 /// How much each modality counts in a query. Negative: away from it.
-struct QueryWeights {
+struct TRINE_API QueryWeights {
   float image = 1.0f;
   float text = 1.0f;
   float audio = 0.5f;

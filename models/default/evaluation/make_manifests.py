@@ -71,32 +71,23 @@ def typed(split: str, titles: dict[str, str], clips: list[dict]) -> list[dict]:
 
 
 def misspell(title: str, rng: random.Random) -> str:
-    """Two typing errors in different letters: swapped, left out, doubled, or the key beside."""
-    while True:
-        text = title
-        for _ in range(2):
-            at = rng.choice([i for i, letter in enumerate(text) if letter.isalpha()])
-            letter = text[at]
-            text = rng.choice(
-                [
-                    text[:at] + text[at + 1 : at + 2] + letter + text[at + 2 :],
-                    text[:at] + text[at + 1 :],
-                    text[:at] + letter + text[at:],
-                    text[:at] + NEIGHBOURS.get(letter.lower(), letter) + text[at + 1 :],
-                ]
-            )
-        if edit_distance(text.lower(), title.lower()) >= 2:
-            return text
+    """Two typing errors, not in neighbouring letters: swapped, left out, doubled, or the key beside."""
+    letters = [i for i, letter in enumerate(title) if letter.isalpha()]
+    first, second = sorted(rng.sample(letters, 2))
+    while second - first < 2:
+        first, second = sorted(rng.sample(letters, 2))
+    return mistype(mistype(title, second, rng), first, rng)  # the later one first: it moves no letter before it
 
 
-def edit_distance(a: str, b: str) -> int:
-    """Letters inserted, left out, replaced or (as two) swapped."""
-    row = list(range(len(b) + 1))
-    for i, x in enumerate(a, 1):
-        above, row = row, [i]
-        for j, y in enumerate(b, 1):
-            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
-    return row[-1]
+def mistype(text: str, at: int, rng: random.Random) -> str:
+    before, letter, after = text[:at], text[at], text[at + 1 :]
+    wrong = (
+        before + after[:1] + letter + after[1:],
+        before + after,
+        before + letter + letter + after,
+        before + NEIGHBOURS.get(letter.lower(), letter) + after,
+    )
+    return rng.choice([t for t in wrong if t.lower() != text.lower()])
 
 
 def mix(clip: np.ndarray, noise: np.ndarray, decibels: float, rng: np.random.Generator) -> np.ndarray:
