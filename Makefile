@@ -15,9 +15,8 @@ setup:  ## system packages, Python environment, build, encoders
 	@echo "Ready. Try: make demo, make test, or $(BUILD)/bin/trine --help"
 
 demo:  ## a first search; your own with PHOTO=photo.jpg TEXT="the red one" VOICE=question.wav
-	@TARGETS=trine_cli tools/setup
+	@TARGETS="trine_cli _trine first_search" tools/setup
 	@BUILD=$(BUILD) PYTHON=$(python) examples/first_search/run.sh
-	@echo "Try next: make demo PHOTO=photo.jpg TEXT=\"the red one\", or $(BUILD)/bin/trine --help"
 
 test:  ## C++ and Python tests
 	@tools/setup

@@ -173,11 +173,11 @@ void ProgressBar::show(std::int64_t done, const std::string& note) {
       done > first_ ? seconds / static_cast<double>(done - first_) * static_cast<double>(total_ - done) : 0;
   constexpr int kWidth = 24;
   const int filled = total_ > 0 ? static_cast<int>(kWidth * done / total_) : kWidth;
-  std::fprintf(stderr, "%s%s [%s%s] %lld/%lld %s, %.0f:%02.0f left%s", terminal_ ? "\r" : "", title_.c_str(),
+  std::fprintf(stderr, "%s%s [%s%s] %lld/%lld%s%s, %.0f:%02.0f left%s", terminal_ ? "\r" : "", title_.c_str(),
                std::string(static_cast<std::size_t>(filled), '#').c_str(),
                std::string(static_cast<std::size_t>(kWidth - filled), '.').c_str(), static_cast<long long>(done),
-               static_cast<long long>(total_), note.c_str(), std::floor(left / 60), std::floor(std::fmod(left, 60)),
-               terminal_ ? "   " : "\n");
+               static_cast<long long>(total_), note.empty() ? "" : ", ", note.c_str(), std::floor(left / 60),
+               std::floor(std::fmod(left, 60)), terminal_ ? "   " : "\n");
 }
 
 }  // namespace trine::train
