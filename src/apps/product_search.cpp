@@ -24,7 +24,8 @@ using torch::Tensor;
 namespace {
 
 constexpr const char* kWho = "ProductSearch";
-constexpr char kSeparator = '\n';  ///< between a product's id and what of it a vector shows
+constexpr char kSeparator = '\n';         ///< between a product's id and what of it a vector shows
+constexpr std::size_t kMostPictures = 5;  ///< a product's vector each; more than these become their mean
 constexpr std::uint64_t kMaxCatalogueBytes = 256u << 20;
 
 /// A title is asked for in sentences; the mean over these lies closer to such a sentence than the bare title.
@@ -244,12 +245,18 @@ ProductSearch ProductSearch::build(Embedder embedder, const std::vector<Product>
       for (std::size_t i = 0; i < texts.size(); ++i) add(labels[i], vectors[static_cast<std::int64_t>(i)]);
     }
     if (model.supports(Modality::image)) {
-      for (std::size_t i = 0; i < product.images.size(); ++i) {
+      std::vector<Tensor> pictures;
+      for (const fs::path& path : product.images) {
         try {
-          add("picture " + std::to_string(i + 1), model.embed_image(product.images[i]));
+          pictures.push_back(model.embed_image(path));
         } catch (const std::runtime_error& error) {
-          counts.skipped.emplace_back(product.images[i], error.what());
+          counts.skipped.emplace_back(path, error.what());
         }
+      }
+      if (pictures.size() > kMostPictures) {
+        add("mean of " + std::to_string(pictures.size()) + " pictures", normalise(torch::stack(pictures).mean(0)));
+      } else {
+        for (std::size_t i = 0; i < pictures.size(); ++i) add("picture " + std::to_string(i + 1), pictures[i]);
       }
     }
     stored.push_back(json_of(product));

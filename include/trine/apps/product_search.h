@@ -85,7 +85,8 @@ class TRINE_API ProductSearch {
   ProductSearch(ProductSearch&&) noexcept;
   ProductSearch& operator=(ProductSearch&&) noexcept;
 
-  /// Embeds a catalogue: title (in several phrasings), description, keywords and pictures, several vectors per product.
+  /// Embeds a catalogue: title (in several phrasings), description, keywords and pictures (more than five become their
+  /// mean), several vectors per product.
   /// Pictures that cannot be read are skipped and reported. `progress(done, total)` is called after each product.
   static ProductSearch build(Embedder embedder, const std::vector<Product>& catalogue, IndexReport* report = nullptr,
                              const std::function<void(std::int64_t, std::int64_t)>& progress = {});

@@ -1,4 +1,4 @@
-"""Prints a catalogue with the pictures of each product added: the first five training photos of every product.
+"""Prints a catalogue with the pictures of each product added: its training photos.
 
     python models/default/train/add_pictures.py models/default/catalogue.jsonl ../shared/data/grocery
 """
@@ -9,8 +9,6 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-PICTURES = 5
-
 
 def main(catalogue: Path, data: Path) -> None:
     photos: dict[str, list[str]] = defaultdict(list)
@@ -19,7 +17,7 @@ def main(catalogue: Path, data: Path) -> None:
             photos[row["product_id"]].append(str((data / row["path"]).resolve()))
     for line in catalogue.read_text(encoding="utf-8").splitlines():
         product = json.loads(line)
-        print(json.dumps(product | {"images": photos[product["id"]][:PICTURES]}, ensure_ascii=False))
+        print(json.dumps(product | {"images": photos[product["id"]]}, ensure_ascii=False))
 
 
 if __name__ == "__main__":
