@@ -132,8 +132,11 @@ struct Embedder::Impl {
       const std::string key(to_string(m));
       if (!config.contains("calibration") || !config.at("calibration").contains(key)) continue;
       const detail::Json& entry = config.at("calibration").at(key);
-      calibration[m] = {detail::get<float>(kWho, entry, "temperature"), detail::get<float>(kWho, entry, "gain")};
-      if (!(calibration[m].temperature > 0)) detail::failure(kWho, "calibration.", key, ".temperature must be above 0");
+      calibration[m] = {detail::get<float>(kWho, entry, "temperature"), detail::get<float>(kWho, entry, "gain"),
+                        detail::get_or<float>(kWho, entry, "softness", 1.0f)};
+      if (!(calibration[m].temperature > 0 && calibration[m].softness > 0)) {
+        detail::failure(kWho, "calibration.", key, ".temperature and .softness must be above 0");
+      }
     }
   }
 
@@ -355,7 +358,7 @@ Description Embedder::describe() const {
     if (impl_->calibration.contains(modality)) {
       std::ostringstream out;
       const Calibration fitted = calibration(modality);
-      out << "temperature " << fitted.temperature << ", gain " << fitted.gain;
+      out << "temperature " << fitted.temperature << ", gain " << fitted.gain << ", softness " << fitted.softness;
       lines.emplace_back(prefix + "calibration", out.str());
     }
   };

@@ -26,6 +26,8 @@ namespace {
 constexpr const char* kWho = "ProductSearch";
 constexpr char kSeparator = '\n';         ///< between a product's id and what of it a vector shows
 constexpr std::size_t kMostPictures = 5;  ///< a product's vector each; more than these become their mean
+/// What a description or keyword has to be nearer than a title or picture: they name a product less exactly.
+constexpr float kAsideMargin = 0.05f;
 constexpr std::uint64_t kMaxCatalogueBytes = 256u << 20;
 
 /// A title is asked for in sentences; the mean over these lies closer to such a sentence than the bare title.
@@ -148,6 +150,7 @@ struct ProductSearch::Impl {
   std::map<std::string, std::size_t> number;  ///< by id
   Tensor matrix;                              ///< (V, D)
   std::vector<std::string> shows;             ///< per row: what of the product it is
+  Tensor margin;                              ///< (V) taken off the cosine
   Tensor owner;                               ///< (V) int64, the product's number
 
   explicit Impl(Embedder model) : embedder(std::move(model)), index(embedder.dim()) {}
@@ -175,11 +178,16 @@ struct ProductSearch::Impl {
     }
     matrix = rows.empty() ? torch::empty({0, index.dim()}) : torch::stack(rows);
     owner = torch::tensor(owners, torch::kInt64);
+    std::vector<float> margins;
+    for (const std::string& what : shows) {
+      margins.push_back(what == "description" || what.starts_with("keyword: ") ? kAsideMargin : 0.0f);
+    }
+    margin = torch::tensor(margins);
   }
 
-  /// Cosine to every row, and per product to its nearest one. (D) -> (V), (P)
+  /// Cosine to every row less its margin, and per product the largest. (D) -> (V), (P)
   std::pair<Tensor, Tensor> similarities(const Tensor& query) const {
-    const Tensor rows = matrix.matmul(query);
+    const Tensor rows = matrix.matmul(query) - margin;
     const Tensor best = torch::full({static_cast<std::int64_t>(products.size())}, -2.0f)
                             .scatter_reduce(0, owner, rows, "amax", /*include_self=*/true);
     return {rows, best};
@@ -282,7 +290,7 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
   const torch::NoGradGuard no_grad;
   if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
   QueryWeights weights = options.weights;
-  std::map<Modality, Tensor> rows, best, support;
+  std::map<Modality, Tensor> rows, best, support, agreement;
   Tensor similarity = torch::zeros({size()});
   Tensor mixed;
   for (const auto& [modality, vector] : query) {
@@ -293,6 +301,7 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
     const Calibration calibration = impl_->embedder.calibration(modality);
     std::tie(rows[modality], best[modality]) = impl_->similarities(vector);
     support[modality] = (best[modality] / calibration.temperature).softmax(0);
+    agreement[modality] = (best[modality] / (calibration.temperature * calibration.softness)).softmax(0);
     const float weight = weights[modality] * calibration.gain;
     similarity += weight * best[modality];
     mixed = mixed.defined() ? mixed + weight * vector : weight * vector;
@@ -308,17 +317,17 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
   for (std::int64_t i = 0; i < candidates; ++i) {
     const auto number = order[i].item<std::int64_t>();
     const Product& product = impl_->products[static_cast<std::size_t>(number)];
-    std::map<Modality, float> supports;
+    std::map<Modality, float> agreements;
     Hit hit{
         .id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
     for (const auto& [modality, values] : support) {
-      supports[modality] = values[number].item<float>();
+      agreements[modality] = agreement[modality][number].item<float>();
       hit.reasons.push_back({.modality = modality,
                              .similarity = best[modality][number].item<float>(),
-                             .support = supports[modality],
+                             .support = values[number].item<float>(),
                              .nearest = impl_->nearest(rows[modality], static_cast<std::size_t>(number))});
     }
-    const RerankScore score = rerank_score(hit.similarity, supports);
+    const RerankScore score = rerank_score(hit.similarity, agreements);
     hit.score = options.rerank ? score.score : hit.similarity;
     hit.consistency = score.consistency;
     hit.disagreement = score.disagreement;

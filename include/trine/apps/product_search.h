@@ -35,7 +35,7 @@ TRINE_API torch::Tensor title_vector(const Embedder& embedder, const std::string
 /// What one modality of the query says of a hit.
 struct Reason {
   Modality modality = Modality::image;
-  float similarity = 0;  ///< cosine to the product's nearest vector
+  float similarity = 0;  ///< cosine to the product's nearest vector, 0.05 less for a description or keyword
   float support = 0;     ///< calibrated: the chance that this modality alone would give the product, in [0, 1]
   std::string nearest =
       {};  ///< what of the product was nearest: "title", "description", "keyword: green apple", "picture"

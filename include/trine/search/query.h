@@ -31,6 +31,7 @@ struct TRINE_API QueryWeights {
 struct Calibration {
   float temperature = 0.05f;  ///< softmax(similarity / temperature) over the candidates is the chance of being right
   float gain = 1.0f;          ///< factor on the modality's weight
+  float softness = 1.0f;      ///< factor on the temperature of the supports that re-ranking compares
 };
 
 /// The weighted mean of unit vectors, of unit length again. {m: (D)} or {m: (B, D)} -> (D) or (B, D)

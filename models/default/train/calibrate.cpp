@@ -89,12 +89,12 @@ Queries text_queries(const trine::Embedder& model, const trine::ProductSearch& s
   return queries;
 }
 
-/// Share of right products on top, and mean log-likelihood of the right one under the modality's softmax.
+/// Share of right products on top.
 double top1(const trine::ProductSearch& search, const std::vector<std::map<Modality, Tensor>>& queries,
-            const std::vector<std::string>& products, const trine::QueryWeights& weights) {
+            const std::vector<std::string>& products, const trine::QueryWeights& weights, bool rerank = false) {
   std::int64_t right = 0;
   for (std::size_t i = 0; i < queries.size(); ++i) {
-    right += search.search(queries[i], {.k = 1, .weights = weights})[0].id == products[i];
+    right += search.search(queries[i], {.k = 1, .weights = weights, .rerank = rerank})[0].id == products[i];
   }
   return static_cast<double>(right) / static_cast<double>(queries.size());
 }
@@ -164,7 +164,7 @@ float fit_gain(const trine::ProductSearch& search, const std::vector<Condition>&
                const std::vector<std::string>& products, Modality modality) {
   float best = 1;
   double most = -INFINITY;
-  for (float gain = 0.25f; gain < 16.5f; gain *= 1.4142136f) {
+  for (float gain = 0.25f; gain < 5.7f; gain *= 1.4142136f) {
     trine::QueryWeights weights;
     (modality == Modality::audio ? weights.audio : weights.text) *= gain;
     double worst = INFINITY, sum = 0;
@@ -205,7 +205,8 @@ void write(const fs::path& file, trine::detail::Json config,
   for (const auto& [modality, fitted] : calibration) {
     const auto rounded = [](float value) { return std::round(static_cast<double>(value) * 1e4) / 1e4; };
     config["calibration"][std::string(to_string(modality))] = {{"temperature", rounded(fitted.temperature)},
-                                                               {"gain", rounded(fitted.gain)}};
+                                                               {"gain", rounded(fitted.gain)},
+                                                               {"softness", rounded(fitted.softness)}};
   }
   trine::detail::write_atomically(kWho, file, [&](std::ostream& out) { out << config.dump(2) << "\n"; });
 }
@@ -235,15 +236,31 @@ int run(const Options& options) {
   fit(Modality::image, photos);
   fit(Modality::text, joined({texts[0].second, texts[1].second}));
   fit(Modality::audio, joined({voices[0].second, voices[1].second, voices[2].second}));
-  write(options.model / "config.json", config, calibration);
 
-  const trine::ProductSearch search(trine::Embedder::load(options.model), options.index);
-  calibration[Modality::audio].gain = fit_gain(
-      search, conditions_of(search, photos, Modality::audio, voices, options.seed), photos.products, Modality::audio);
-  calibration[Modality::text].gain = fit_gain(
-      search, conditions_of(search, photos, Modality::text, texts, options.seed), photos.products, Modality::text);
+  const std::vector<Condition> spoken = conditions_of(plain, photos, Modality::audio, voices, options.seed);
+  const std::vector<Condition> typed = conditions_of(plain, photos, Modality::text, texts, options.seed);
+  calibration[Modality::audio].gain = fit_gain(plain, spoken, photos.products, Modality::audio);
+  calibration[Modality::text].gain = fit_gain(plain, typed, photos.products, Modality::text);
+
+  double most = -1;
+  for (const float softness : {1.0f, 2.0f, 4.0f, 8.0f, 12.0f, 16.0f, 24.0f}) {
+    std::map<Modality, trine::Calibration> tried = calibration;
+    for (auto& [modality, fitted] : tried) fitted.softness = softness;
+    write(options.model / "config.json", config, tried);
+    const trine::ProductSearch search(trine::Embedder::load(options.model), options.index);
+    double sum = 0;
+    for (const auto* conditions : {&spoken, &typed}) {
+      for (const Condition& condition : *conditions) sum += top1(search, condition.queries, photos.products, {}, true);
+    }
+    std::printf("softness %.0f: %.4f\n", static_cast<double>(softness),
+                sum / static_cast<double>(spoken.size() + typed.size()));
+    if (sum <= most) continue;
+    most = sum;
+    calibration = tried;
+  }
   for (const auto& [modality, fitted] : calibration) {
-    std::printf("%s: gain %.2f\n", std::string(to_string(modality)).c_str(), static_cast<double>(fitted.gain));
+    std::printf("%s: gain %.2f, softness %.0f\n", std::string(to_string(modality)).c_str(),
+                static_cast<double>(fitted.gain), static_cast<double>(fitted.softness));
   }
   write(options.model / "config.json", config, calibration);
   return 0;
