@@ -32,7 +32,7 @@ namespace {
 
 struct Options {
   fs::path encoder, text_encoder, corpus, noise, cache, out, run;
-  int epochs = 10;
+  int epochs = 9;
   int batch = 96;
   int threads = 2;
   double learning_rate = 1.2e-3;
