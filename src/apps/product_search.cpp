@@ -269,9 +269,9 @@ ProductSearch ProductSearch::build(Embedder embedder, const std::vector<Product>
     }
     stored.push_back(json_of(product));
     impl->products.push_back(product);
-    if (progress) progress(++counts.products, static_cast<std::int64_t>(catalogue.size()));
+    if (progress) progress(std::ssize(stored), std::ssize(catalogue));
   }
-  counts.products = static_cast<std::int64_t>(catalogue.size());
+  counts.products = std::ssize(catalogue);
   counts.vectors = impl->index.size();
   impl->index.metadata()["catalogue"] = stored.dump();
   impl->index.metadata()["model"] = model.name();
@@ -318,15 +318,9 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
     const auto number = order[i].item<std::int64_t>();
     const Product& product = impl_->products[static_cast<std::size_t>(number)];
     std::map<Modality, float> agreements;
+    for (const auto& [modality, values] : agreement) agreements[modality] = values[number].item<float>();
     Hit hit{
         .id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
-    for (const auto& [modality, values] : support) {
-      agreements[modality] = agreement[modality][number].item<float>();
-      hit.reasons.push_back({.modality = modality,
-                             .similarity = best[modality][number].item<float>(),
-                             .support = values[number].item<float>(),
-                             .nearest = impl_->nearest(rows[modality], static_cast<std::size_t>(number))});
-    }
     const RerankScore score = rerank_score(hit.similarity, agreements);
     hit.score = options.rerank ? score.score : hit.similarity;
     hit.consistency = score.consistency;
@@ -335,6 +329,16 @@ std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, 
   }
   std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
   hits.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.k, candidates)));
+  for (Hit& hit : hits) {
+    const std::size_t product = impl_->number.at(hit.id);
+    const auto column = static_cast<std::int64_t>(product);
+    for (const auto& [modality, values] : support) {
+      hit.reasons.push_back({.modality = modality,
+                             .similarity = best[modality][column].item<float>(),
+                             .support = values[column].item<float>(),
+                             .nearest = impl_->nearest(rows[modality], product)});
+    }
+  }
   return hits;
 }
 
