@@ -61,7 +61,7 @@ if(EXISTS "${TRINE_TORCH_LIBRARY_DIR}/libtorch_cuda.so")
   target_link_options(trine_torch INTERFACE
     "-Wl,--push-state,--no-as-needed,${TRINE_TORCH_LIBRARY_DIR}/libtorch_cuda.so,${TRINE_TORCH_LIBRARY_DIR}/libc10_cuda.so,--pop-state")
   # What these load in turn lies in NVIDIA's own wheels, which the loader finds by their rpath and the linker does not.
-  target_link_options(trine_torch INTERFACE -Wl,--unresolved-symbols=ignore-in-shared-libs)
+  target_link_options(trine_torch INTERFACE -Wl,--allow-shlib-undefined)
 endif()
 
 add_library(trine_torch_python INTERFACE IMPORTED GLOBAL)

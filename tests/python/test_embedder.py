@@ -30,34 +30,43 @@ def test_a_single_input_gives_a_vector_and_a_list_gives_rows(tiny):
     assert torch.equal(tiny.encode(TEXTS[:3]), tiny.embed_text(TEXTS[:3]))
 
 
-def test_vectors_do_not_depend_on_batch_order_or_threads(tiny):
-    wanted = tiny.embed_text(TEXTS, batch_size=1)
+def check_batches_and_threads(embed, inputs):
+    """The same vectors one by one, in batches of 7 and 64, backwards, with one and two threads."""
+    wanted = embed(inputs, batch_size=1)
     threads = torch.get_num_threads()
     try:
         for count in (1, 2):
             torch.set_num_threads(count)
             for batch_size in (1, 7, 64):
-                got = tiny.embed_text(TEXTS[::-1], batch_size=batch_size).flip(0)
-                assert (got - wanted).abs().max() < 1e-5
+                assert (embed(inputs[::-1], batch_size=batch_size).flip(0) - wanted).abs().max() < 1e-5
     finally:
         torch.set_num_threads(threads)
 
 
-def test_a_second_process_gives_the_same_bits(tiny, tiny_directory):
+def in_another_process(directory, modality, inputs):
+    """The bytes of the vectors of paths or texts."""
     program = (
-        "import sys, trine, numpy as np\n"
-        "vectors = trine.Embedder(sys.argv[1]).embed_text(sys.argv[2:], convert_to_numpy=True)\n"
-        "sys.stdout.buffer.write(vectors.tobytes())"
+        "import sys, trine\n"
+        "embed = getattr(trine.Embedder(sys.argv[1]), 'embed_' + sys.argv[2])\n"
+        "sys.stdout.buffer.write(embed(sys.argv[3:], convert_to_numpy=True).tobytes())"
     )
     path = {"PYTHONPATH": str(Path(trine.__file__).parents[1])}
     run = subprocess.run(
-        [sys.executable, "-c", program, str(tiny_directory), *TEXTS[:5]],
+        [sys.executable, "-c", program, str(directory), modality, *map(str, inputs)],
         capture_output=True,
         env=os.environ | path,
         timeout=300,
     )
     assert run.returncode == 0, run.stderr.decode()
-    assert run.stdout == tiny.embed_text(TEXTS[:5], convert_to_numpy=True).tobytes()
+    return run.stdout
+
+
+def test_vectors_do_not_depend_on_batch_order_or_threads(tiny):
+    check_batches_and_threads(tiny.embed_text, TEXTS)
+
+
+def test_a_second_process_gives_the_same_bits(tiny, tiny_directory):
+    assert in_another_process(tiny_directory, "text", TEXTS[:5]) == tiny.embed_text(TEXTS[:5]).numpy().tobytes()
 
 
 def test_options(tiny, capsys):
@@ -292,15 +301,6 @@ def test_encode_takes_anything(model, files):
     assert torch.allclose(one, trine.combine_query({"image": image, "text": text}, {"text": -0.5}), atol=1e-5)
 
 
-def test_batches_of_pictures_and_clips(model):
-    pictures = [make_picture(i, 50 + 13 * i, 40 + 7 * i) for i in range(9)]
-    clips = [make_voice(0.3 + 0.2 * i) for i in range(4)]
-    for embed, inputs in ((model.embed_image, pictures), (model.embed_audio, clips)):
-        alone = torch.stack([embed(x) for x in inputs])
-        for batch_size in (1, 7, 64):
-            assert (embed(inputs, batch_size=batch_size) - alone).abs().max() < 1e-5
-
-
 def test_bad_pictures_and_clips_are_refused(model, files, tmp_path):
     for embed in (model.embed_image, model.embed_audio):
         with pytest.raises(FileNotFoundError, match="missing"):
@@ -334,6 +334,15 @@ def test_vectors_equal_transformers(model, encoders):
 def test_the_default_model(default_model):
     assert default_model.modalities == ["image", "text", "audio"] and default_model.dim == 384
     assert default_model.embed(image=make_picture(), text="a ripe banana", audio=make_voice()).shape == (384,)
+
+
+def test_the_default_model_gives_the_same_vectors_always(default_model, files):
+    check_batches_and_threads(default_model.embed_text, TEXTS)
+    check_batches_and_threads(default_model.embed_image, [make_picture(i, 50 + 7 * i, 90 + i) for i in range(65)])
+    check_batches_and_threads(default_model.embed_audio, [make_voice(0.3 + 0.01 * i, pitch=90 + i) for i in range(65)])
+    for modality, inputs in (("image", files[:1]), ("text", TEXTS[:5]), ("audio", files[1:])):
+        vectors = getattr(default_model, f"embed_{modality}")(list(inputs), convert_to_numpy=True)
+        assert in_another_process(default_model.directory, modality, inputs) == vectors.tobytes()
 
 
 # --- the package ------------------------------------------------------------------------------------------------------

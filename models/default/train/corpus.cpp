@@ -47,7 +47,6 @@ std::vector<PhotoPath> read_photo_list(const fs::path& data, const std::string& 
   return photos;
 }
 
-/// Sounds of the given ESC-10 folds (the first digit of a file's name).
 std::vector<std::vector<float>> read_noise(const fs::path& folder, const std::string& folds) {
   std::vector<fs::path> paths;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
@@ -59,7 +58,10 @@ std::vector<std::vector<float>> read_noise(const fs::path& folder, const std::st
   std::sort(paths.begin(), paths.end());
   if (paths.empty()) trine::detail::failure("read_noise", "there is no sound of the folds ", folds, " in ", folder);
   std::vector<std::vector<float>> sounds;
-  for (const fs::path& path : paths) sounds.push_back(trine::read_audio(path, {.sample_rate = kRate}).samples);
+  for (const fs::path& path : paths) {
+    sounds.push_back(trine::read_audio(path, {.sample_rate = kRate}).samples);
+    std::erase_if(sounds.back(), [](float sample) { return std::abs(sample) <= 1e-5f; });  // files are filled up
+  }
   return sounds;
 }
 

@@ -31,7 +31,7 @@ struct PhotoPath {
 /// The photos of a split of the grocery data: `train`, `val` or `test`.
 std::vector<PhotoPath> read_photo_list(const std::filesystem::path& data, const std::string& split);
 
-/// Sounds of the given ESC-10 folds (the first digit of a file's name), at kRate.
+/// Sounds of the given ESC-10 folds (the first digit of a file's name), at kRate, without the silence they end in.
 std::vector<std::vector<float>> read_noise(const std::filesystem::path& folder, const std::string& folds);
 
 /// Mixes a random stretch of `noise` in, `decibels` below the samples.

@@ -26,8 +26,8 @@ step "speech corpus"
 "$PYTHON" $MODEL/train/synthesise.py --out "$WORK/corpus" --data "$DATA" --jobs 2
 
 step "speech head"
-"$BUILD/bin/train_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" \
-  --cache "$WORK/features" --run "$WORK/speech" --out $MODEL/audio.safetensors | tee -a "$WORK/speech.jsonl"
+"$BUILD/bin/train_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --catalogue $MODEL/catalogue.jsonl \
+  --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --cache "$WORK/features" --run "$WORK/speech" --out $MODEL/audio.safetensors | tee -a "$WORK/speech.jsonl"
 
 step "catalogue with picture vectors"
 "$PYTHON" $MODEL/train/add_pictures.py $MODEL/catalogue.jsonl "$DATA/grocery" > "$WORK/catalogue.jsonl"

@@ -41,7 +41,42 @@ SPOKEN_NAMES = {
     "Satsumas": "sat soomas",
 }
 
-PRODUCT_VAL_PHRASINGS = ("pick up {} on the way home", "have you run out of {}", "two of the {}, if you can")
+PRODUCT_VAL_PHRASINGS = (
+    "pick up {} on the way home", "have you run out of {}", "two of the {}, if you can", "who makes the best {}",
+    "my recipe calls for {}",
+)
+# Around a product's name in train, with an opener and a closer that fit. The ten training phrasings of the evaluation
+# come besides. None turns on what the phrasings of val or test turn on.
+PRODUCT_ASKS = (
+    "{}", "{}", "{}", "some {}", "any {}", "more {}", "the {}", "one {}", "three {}", "a bag of {}", "a kilo of {}",
+    "half a kilo of {}", "a box of {}", "four more {}", "only {}", "maybe {}", "I need {}", "I want {}", "I want some {}",
+    "I'd like some {}", "I'd like to buy {}", "I'd like to order {}", "I'll take the {}", "we need more {}",
+    "give me {}", "get me some {}", "bring me {}", "send me {}", "find {}", "find me some {}", "search for {}",
+    "look for {}", "look up {}", "buy {}", "order {}", "order more {}", "add {}", "add {} to the cart", "add some {} to my order",
+    "put {} in the bag", "remove {} from my order", "take the {} off my order", "can I get {}", "can I have some {}",
+    "could I have {}", "could you find me {}", "could you get the {}", "may I have the {}", "let me have {}",
+    "let me see the {}", "do you sell {}", "have you got {}", "have you got any {}", "is there any {}", "are there any {}",
+    "can you deliver {}", "remind me to buy {}", "don't forget the {}", "how about {}", "what about {}", "or {}",
+)
+PRODUCT_REMARKS = (
+    "where are the {}", "where do you keep {}", "where is the {}", "which shelf is {} on", "take me to the {}",
+    "what's the price of {}", "how expensive is {}", "is {} cheap today", "is {} on offer this week", "is the {} fresh",
+    "are the {} any good", "when will you get {} again", "we are out of {}", "there is no {} at home", "my mother wants {}",
+    "my wife asked for {}", "my son only eats {}", "the children love {}", "my friend told me to try {}",
+    "what can I cook with {}", "how do I store {}", "is {} healthy", "how many calories are in {}", "I forgot the {}",
+    "I can't find {}", "I can't find the {} anywhere", "have you seen the {}", "what goes well with {}",
+    "what does {} taste like", "what is {}", "I bought {} yesterday", "I had {} for breakfast", "I love {}",
+    "I don't like {}", "I'm allergic to {}", "something like {}", "something similar to {}", "anything but {}",
+    "instead of {}", "I used to buy {} every week", "this is {}", "this looks like {}", "that must be {}",
+    "it says {} on the label", "a picture of {}", "look, {}", "the word is {}", "compare {} with the others",
+    "which one is the {}", "I said {}", "no, I meant {}", "does the soup need {}", "they were selling {} at the market",
+)
+PRODUCT_OPENERS = ("hi", "hello", "hey", "excuse me", "um", "okay", "so", "well", "good morning", "yes", "oh", "and")
+PRODUCT_CLOSERS = (
+    "please", "please", "thank you", "for today", "for tomorrow", "for the weekend", "for the kids", "for a salad",
+    "for the soup", "when you get a chance", "right now", "this time", "again", "as well", "too",
+)
+PRODUCT_SENTENCES = 36  # of these per product
 
 # Word filter for the comments: what a shop's model need not learn, and what is not read aloud in company.
 COARSE = re.compile(
@@ -145,13 +180,25 @@ def product_line(name: str, product: str, phrasing: str, split: str, seen: bool)
     return Line(spoken(target), target, split, "products", "seen" if seen else "unseen", product)
 
 
+def product_sentence(rng: random.Random) -> str:
+    """A phrasing: what is asked or remarked, half the time with an opener, a closer or both around it."""
+    ask = rng.random() < 0.65
+    phrasing = rng.choice(PRODUCT_ASKS if ask else PRODUCT_REMARKS)
+    if rng.random() < 0.3:
+        phrasing = f"{rng.choice(PRODUCT_OPENERS)}, {phrasing}"
+    if ask and rng.random() < 0.4:
+        phrasing += f" {rng.choice(PRODUCT_CLOSERS)}"
+    return phrasing
+
+
 def products(data: Path, model: Path, split: str, rng: random.Random) -> list[Line]:
-    """Train: every product in every training phrasing, three voices each. Val: own phrasings. Test: one seen, four not."""
+    """Train: every product alone, in the training phrasings and in many others. Val: own phrasings. Test: one seen, four not."""
     names, _, phrasings = read_products(data, model)
     lines = []
     for product, name in names.items():
         if split == "train":
-            lines += [product_line(name, product, phrasing, split, True) for phrasing in phrasings["train"]] * 3
+            chosen = ["{}"] * 3 + phrasings["train"] + [product_sentence(rng) for _ in range(PRODUCT_SENTENCES)]
+            lines += [product_line(name, product, phrasing, split, True) for phrasing in chosen]
         elif split == "val":
             lines += [product_line(name, product, phrasing, split, False) for phrasing in PRODUCT_VAL_PHRASINGS]
         else:

@@ -139,7 +139,7 @@ def plan(data: Path, model: Path, seed: int, pico: bool) -> list[Clip]:
 
     rng = stream("voices val")
     val = (lambda: FESTIVAL_VAL, lambda: espeak_voice(ESPEAK_VAL, rng))
-    # Three phrasings a product, two kinds of speaker: the odd cycle gives every phrasing to both.
+    # Five phrasings a product, two kinds of speaker: the odd cycle gives every phrasing to both.
     clips += alternate(texts.products(data, model, "val", stream("products val")), val)
     clips += alternate(free["val"], val)
 
@@ -149,7 +149,7 @@ def plan(data: Path, model: Path, seed: int, pico: bool) -> list[Clip]:
     taken |= {texts.key(line.text) for line in train}
     train += texts.orders("train", 2200, stream("orders train"), taken)
     for name, sentences, count in (
-        ("clinc", texts.clinc(data, "train"), 5500),
+        ("clinc", texts.clinc(data, "train"), 10000),
         ("banking", texts.banking(data), 1000),
         ("goemotions", texts.goemotions(data), 1500),
     ):
