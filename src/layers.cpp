@@ -47,8 +47,12 @@ DType dtype_of(const Tensor& tensor) {
   switch (tensor.scalar_type()) {
     case torch::kFloat32:
       return DType::F32;
+    case torch::kFloat64:
+      return DType::F64;
     case torch::kFloat16:
       return DType::F16;
+    case torch::kBFloat16:
+      return DType::BF16;
     case torch::kInt64:
       return DType::I64;
     default:

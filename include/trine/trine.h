@@ -22,13 +22,17 @@
 #include "trine/heads.h"
 
 // 4. vectors meet
+#include "trine/attention.h"
+#include "trine/fusion.h"
 #include "trine/search/index.h"
 #include "trine/search/query.h"
 #include "trine/search/rerank.h"
 
 // 5. a person gets something
 #include "trine/apps/product_search.h"
+#include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned
 #include "trine/train/loss.h"
+#include "trine/train/sampler.h"
 #include "trine/train/trainer.h"

@@ -1,4 +1,5 @@
 #include "trine/apps/product_search.h"
+#include "trine/apps/video_understanding.h"
 
 #include "module.h"
 
@@ -132,11 +133,41 @@ void bind_hit(py::module_& m) {
       });
 }
 
+void bind_video_understanding(py::module_& m) {
+  bind_learned<VideoUnderstandingImpl>(m, "VideoUnderstanding")
+      .def(py::init([](std::int64_t frame_dim, std::int64_t audio_dim, std::int64_t text_dim, std::int64_t hidden_dim,
+                       std::int64_t out_dim, std::int64_t num_layers, std::int64_t num_heads) {
+        return std::make_shared<VideoUnderstandingImpl>(
+            VideoUnderstandingOptions{frame_dim, audio_dim, text_dim, hidden_dim, out_dim, num_layers, num_heads});
+      }))
+      .def_property_readonly("options",
+                             [](const VideoUnderstandingImpl& self) {
+                               const VideoUnderstandingOptions& o = self.options();
+                               return py::dict(py::arg("frame_dim") = o.frame_dim, py::arg("audio_dim") = o.audio_dim,
+                                               py::arg("text_dim") = o.text_dim, py::arg("hidden_dim") = o.hidden_dim,
+                                               py::arg("out_dim") = o.out_dim, py::arg("num_layers") = o.num_layers,
+                                               py::arg("num_heads") = o.num_heads);
+                             })
+      .def("forward", [](VideoUnderstandingImpl& self, const torch::Tensor& frames,
+                         const std::optional<torch::Tensor>& audio, const std::optional<torch::Tensor>& mask,
+                         const std::optional<torch::Tensor>& transcript,
+                         const std::optional<torch::Tensor>& transcript_mask) {
+        const py::gil_scoped_release unlocked;
+        const UnderstoodVideo understood = self.forward({.frames = frames,
+                                                         .audio = audio.value_or(torch::Tensor()),
+                                                         .mask = mask.value_or(torch::Tensor()),
+                                                         .transcript = transcript.value_or(torch::Tensor()),
+                                                         .transcript_mask = transcript_mask.value_or(torch::Tensor())});
+        return std::pair(understood.video, understood.importance);
+      });
+}
+
 }  // namespace
 
 void bind_apps(py::module_& m) {
   bind_product(m);
   bind_hit(m);
+  bind_video_understanding(m);
   py::class_<ProductSearch>(m, "ProductSearch")
       .def(py::init<Embedder>(), NoGil())
       .def(py::init<Embedder, const std::filesystem::path&>(), NoGil())

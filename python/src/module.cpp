@@ -26,8 +26,10 @@ PYBIND11_MODULE(_trine, m) {
   bind_input(m);
   bind_encoders(m);
   bind_embedder(m);
+  bind_fusion(m);
   bind_search(m);
   bind_apps(m);
+  bind_train(m);
 }
 
 }  // namespace trine::python

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -22,8 +23,10 @@ namespace py = pybind11;
 void bind_input(py::module_& m);
 void bind_encoders(py::module_& m);
 void bind_embedder(py::module_& m);
+void bind_fusion(py::module_& m);
 void bind_search(py::module_& m);
 void bind_apps(py::module_& m);
+void bind_train(py::module_& m);
 
 /// Work that needs no Python object runs without the interpreter's lock.
 using NoGil = py::call_guard<py::gil_scoped_release>;
@@ -37,6 +40,16 @@ inline std::string utf8(const py::str& text) {
   const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
   if (!data) throw py::error_already_set();
   return {data, static_cast<std::size_t>(size)};
+}
+
+/// What learned modules have in common; `trine._module.Module` makes a torch.nn.Module of it.
+template <typename Module>
+py::class_<Module, std::shared_ptr<Module>> bind_learned(py::module_& m, const char* name) {
+  return py::class_<Module, std::shared_ptr<Module>>(m, name)
+      .def("parameters", [](const Module& self) { return self.named_parameters().pairs(); })
+      .def("train", [](Module& self, bool on) { self.train(on); })
+      .def("save", &Module::save, NoGil())
+      .def_static("load", &Module::load, NoGil());
 }
 
 }  // namespace trine::python

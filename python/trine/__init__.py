@@ -7,7 +7,8 @@
 >>> for hit in search.search(text="a ripe banana", audio="question.wav"):   # doctest: +SKIP
 ...     print(hit.title, hit.sentence())
 
-The way of the data is the way through the package: input, encoders, embedder, search, apps.
+The way of the data is the way through the package: input, encoders, embedder, fusion, search, apps; beside it stands
+train. `trine.fusion` and `trine.train` are modules of their own.
 """
 
 try:
@@ -19,6 +20,7 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
         f"trine is built for torch 2.13.*, this is torch {torch.__version__}: python3 -m pip install 'torch==2.13.*'"
     )
 
+from . import fusion, train
 from ._trine import (
     AudioEncoder,
     Encoding,
@@ -36,6 +38,7 @@ from .embedder import Description, Embedder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .video_understanding import VideoUnderstanding
 
 __all__ = [
     # input
@@ -53,6 +56,8 @@ __all__ = [
     # embedder
     "Description",
     "Embedder",
+    # fusion
+    "fusion",
     # search
     "Index",
     "Match",
@@ -64,7 +69,10 @@ __all__ = [
     "Product",
     "ProductSearch",
     "Reason",
+    "VideoUnderstanding",
     "read_catalogue",
+    # beside
+    "train",
     "__version__",
 ]
 

@@ -1,5 +1,6 @@
 """Models to test with: a tiny text encoder made here, and the real encoders where trine.fetch has put them."""
 
+import importlib.util
 import json
 import struct
 import wave
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIM = 32  # of the tiny model
@@ -21,6 +23,40 @@ def save_safetensors(path, tensors):
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
     Path(path).write_bytes(struct.pack("<Q", len(head)) + head + data)
+
+
+def load_safetensors(path):
+    """Tensors by name, and the metadata."""
+    raw = Path(path).read_bytes()
+    start = 8 + struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8:start])
+    metadata, tensors = header.pop("__metadata__", {}), {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        dtype = {"F32": torch.float32, "I64": torch.int64, "BOOL": torch.bool}[entry["dtype"]]
+        data = bytearray(raw[start + begin : start + end])
+        tensors[name] = torch.frombuffer(data, dtype=dtype).reshape(entry["shape"])
+    return tensors, metadata
+
+
+def below(tensors, prefix):
+    """The tensors whose names begin with a prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def reference_cases(module):
+    """Paths of the cases that the reference made of a module, see golden/make_fusion.py."""
+    paths = sorted((GOLDEN / "fusion").glob(f"{module}-*.safetensors"))
+    assert paths
+    return paths
+
+
+def assert_close(found, wanted, tolerance=1e-5):
+    """Within `tolerance` of the largest magnitude wanted, at least 1."""
+    assert found.shape == wanted.shape
+    if wanted.numel():
+        found, wanted = found.detach(), wanted.detach()
+        assert float((found - wanted).abs().max()) <= tolerance * max(1.0, float(wanted.abs().max()))
 
 
 def save_wav(path, samples, rate=16_000):
@@ -89,6 +125,27 @@ def make_tiny_bert(directory):
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     save_safetensors(directory / "model.safetensors", tensors)
     return directory
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """For small tensors: threads that wait for a core cost more than they bring."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The reference modules in plain PyTorch, where their folder lies beside the checkout."""
+    path = Path(__file__).resolve().parents[3] / "shared" / "reference" / "modules.py"
+    if not path.is_file():
+        pytest.skip(f"needs the reference modules in {path}")
+    spec = importlib.util.spec_from_file_location("reference_modules", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -350,9 +350,12 @@ def test_the_default_model_gives_the_same_vectors_always(default_model, files):
 
 def test_every_public_name_is_documented():
     assert trine.__version__.count(".") == 2
-    for name in trine.__all__:
-        thing = getattr(trine, name)
-        if name == "__version__":
+    public = {name: getattr(trine, name) for name in trine.__all__ if name != "__version__"}
+    for module in (trine.fusion, trine.train):
+        assert module.__doc__
+        public |= {name: getattr(module, name) for name in module.__all__}
+    for name, thing in public.items():
+        if inspect.ismodule(thing) or name == "PAIRS":
             continue
         assert (thing.__doc__ or "").strip(), name
         assert thing.__module__.split(".")[0] == "trine" and "_trine" not in thing.__module__, name
@@ -365,9 +368,9 @@ def test_every_public_name_is_documented():
 def test_examples_in_the_docstrings():
     import doctest
 
-    from trine import embedder, input, product_search, search
+    from trine import embedder, fusion, input, product_search, search, train, video_understanding
 
-    for module in (trine, input, embedder, search, product_search):
+    for module in (trine, input, embedder, fusion, search, product_search, video_understanding, train):
         result = doctest.testmod(module, extraglobs={"trine": trine, "np": np, "torch": torch}, report=True)
         assert result.failed == 0
 
