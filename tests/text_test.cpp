@@ -387,7 +387,7 @@ TEST(Unicode, EqualsTheReferenceForEveryCodePoint) {
 }
 
 /// FNV-1a of what a function makes of each code point of a block of 4096.
-std::string block_hash(char32_t block, trine::detail::FewChars (*function)(char32_t)) {
+std::string block_hash(char32_t block, const std::function<trine::detail::Parts(char32_t)>& function) {
   std::uint64_t hash = 0xCBF29CE484222325;
   for (char32_t c = block; c < block + 0x1000; ++c) {
     if (c >= 0xD800 && c <= 0xDFFF) continue;
@@ -406,7 +406,7 @@ TEST(Unicode, LowerCaseAndDecompositionEqualTheReference) {
   for (std::size_t block = 0; block < 0x110; ++block) {
     const auto first = static_cast<char32_t>(block * 0x1000);
     EXPECT_EQ(block_hash(first, trine::detail::to_lower), expected["lower"][block].get<std::string>()) << block;
-    EXPECT_EQ(block_hash(first, trine::detail::decompose), expected["decomposed"][block].get<std::string>()) << block;
+    EXPECT_EQ(block_hash(first, [](char32_t c) { return trine::detail::decompose(c); }), expected["decomposed"][block].get<std::string>()) << block;
   }
 }
 

@@ -6,11 +6,11 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "input/detail/added_tokens.h"
-#include "input/detail/bert_normalizer.h"
-#include "input/detail/bert_pre_tokenizer.h"
+#include "input/detail/model.h"
+#include "input/detail/normalizer.h"
 #include "input/detail/post_processor.h"
+#include "input/detail/pre_tokenizer.h"
 #include "input/detail/unicode.h"
-#include "input/detail/wordpiece.h"
 
 namespace trine {
 
@@ -47,9 +47,9 @@ std::int32_t read_pad_id(const Json& file, const std::vector<std::string>& token
 }  // namespace
 
 struct Tokenizer::Impl {
-  detail::BertNormalizer normalizer;
-  detail::BertPreTokenizer pre_tokenizer;
-  detail::WordPiece model;
+  detail::Normalizer normalizer;
+  detail::PreTokenizer pre_tokenizer;
+  std::unique_ptr<const detail::Model> model;
   std::vector<std::string> tokens;  // by id, added ones included
   detail::AddedTokens added;
   detail::PostProcessor post_processor;
@@ -68,11 +68,12 @@ Tokenizer::Impl::Impl(const Json& file) {
   if (const auto version = detail::get_or<std::string>(kLoad, file, "version", "1.0"); version != "1.0") {
     failure(kLoad, "the version is ", detail::shown(version), ", wanted \"1.0\"");
   }
-  normalizer = detail::BertNormalizer::from_json(kLoad, part(file, "normalizer"));
-  pre_tokenizer = detail::BertPreTokenizer::from_json(kLoad, part(file, "pre_tokenizer"));
-  model = detail::WordPiece::from_json(kLoad, part(file, "model"));
-  tokens = model.tokens();
-  added = detail::AddedTokens::from_json(kLoad, part(file, "added_tokens"), normalizer, tokens, model.size());
+  normalizer = detail::Normalizer::from_json(kLoad, part(file, "normalizer"));
+  pre_tokenizer = detail::PreTokenizer::from_json(kLoad, part(file, "pre_tokenizer"));
+  model = detail::read_model(kLoad, part(file, "model"));
+  tokens = model->vocabulary().tokens;
+  added =
+      detail::AddedTokens::from_json(kLoad, part(file, "added_tokens"), normalizer, tokens, model->vocabulary().size);
   post_processor = detail::PostProcessor::from_json(kLoad, part(file, "post_processor"), tokens.size());
   pad_id = read_pad_id(file, tokens);
 }
@@ -93,30 +94,33 @@ void Tokenizer::Impl::tokenize(std::u32string_view text, std::size_t enough, Enc
 
 void Tokenizer::Impl::tokenize_normalized(const detail::Normalized& text, std::size_t enough,
                                           Encoding& encoding) const {
-  const std::u32string_view chars = text.chars;
-  const auto offsets = [&](std::size_t begin, std::size_t end) {
-    return std::pair(text.spans[begin].begin, text.spans[end - 1].end);
-  };
-  std::vector<detail::WordPiece::Piece> pieces;
-  for (const auto& [begin, end, id] : added.split_normalized(chars)) {
+  std::vector<detail::Piece> pieces;
+  for (const auto& [begin, end, id] : added.split_normalized(text.chars)) {
     if (encoding.ids.size() >= enough) return;
-    const auto part = chars.substr(begin, end - begin);
     if (id >= 0) {
       encoding.ids.push_back(id);
-      encoding.tokens.push_back(detail::encode_utf8(part));
-      encoding.offsets.push_back(offsets(begin, end));
+      encoding.tokens.push_back(detail::encode_utf8(std::u32string_view(text.chars).substr(begin, end - begin)));
+      encoding.offsets.emplace_back(text.spans[begin].begin, text.spans[end - 1].end);
       continue;
     }
-    pre_tokenizer.split(part, [&, start = begin](std::size_t from, std::size_t to) {
+    detail::Words words;
+    words.text.add(text, begin, end);
+    words.words.push_back({0, end - begin});
+    pre_tokenizer(words);
+    for (const detail::Words::Word& word : words.words) {
+      if (encoding.ids.size() >= enough) return;
+      const std::u32string_view chars = words.chars(word);
       pieces.clear();
-      model.tokenize(part.substr(from, to - from), pieces);
-      for (const auto& piece : pieces) {
+      model->tokenize(chars, pieces);
+      for (const detail::Piece& piece : pieces) {
         encoding.ids.push_back(piece.id);
-        encoding.tokens.push_back(tokens[static_cast<std::size_t>(piece.id)]);
-        encoding.offsets.push_back(offsets(start + from + piece.begin, start + from + piece.end));
+        encoding.tokens.push_back(piece.as_written
+                                      ? detail::encode_utf8(chars.substr(piece.begin, piece.end - piece.begin))
+                                      : tokens[static_cast<std::size_t>(piece.id)]);
+        encoding.offsets.emplace_back(words.text.spans[word.begin + piece.begin].begin,
+                                      words.text.spans[word.begin + piece.end - 1].end);
       }
-      return encoding.ids.size() < enough;
-    });
+    }
   }
 }
 
@@ -142,23 +146,14 @@ Encoding Tokenizer::encode(std::string_view text, std::int64_t max_length) const
       max_length == 0 ? std::numeric_limits<std::size_t>::max() / 2 : static_cast<std::size_t>(max_length - special);
 
   Encoding encoding;
-  const auto add_special = [&](const std::vector<detail::PostProcessor::Special>& specials) {
-    for (const auto& [id, token] : specials) {
-      encoding.ids.push_back(id);
-      encoding.tokens.push_back(token);
-      encoding.offsets.emplace_back(0, 0);
-    }
-  };
-  add_special(impl_->post_processor.before());
-  const std::size_t most = encoding.ids.size() + room;
-  impl_->tokenize(detail::decode_utf8(kEncode, text), most + 1, encoding);
-  encoding.truncated = encoding.ids.size() > most;
+  impl_->tokenize(detail::decode_utf8(kEncode, text), room + 1, encoding);
+  encoding.truncated = encoding.ids.size() > room;
   if (encoding.truncated) {
-    encoding.ids.resize(most);
-    encoding.tokens.resize(most);
-    encoding.offsets.resize(most);
+    encoding.ids.resize(room);
+    encoding.tokens.resize(room);
+    encoding.offsets.resize(room);
   }
-  add_special(impl_->post_processor.after());
+  impl_->post_processor(encoding);
   return encoding;
 }
 
@@ -167,8 +162,9 @@ std::int32_t Tokenizer::pad_id() const { return impl_->pad_id; }
 std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(impl_->tokens.size()); }
 
 std::string Tokenizer::describe() const {
-  return impl_->model.describe() + ", " + std::to_string(impl_->added.size()) + " added tokens, " +
-         impl_->normalizer.describe() + ", BertPreTokenizer, " + impl_->post_processor.describe();
+  return impl_->model->describe() + ", " + std::to_string(impl_->added.size()) + " added tokens, " +
+         impl_->normalizer.describe() + ", " + impl_->pre_tokenizer.describe() + ", " +
+         impl_->post_processor.describe();
 }
 
 void check_utf8(std::string_view text) { detail::decode_utf8("check_utf8", text); }

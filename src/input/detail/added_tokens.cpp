@@ -27,7 +27,7 @@ AddedTokens::Rule AddedTokens::read_rule(const char* who, const Json& json) {
           .special = get<bool>(who, json, "special")};
 }
 
-AddedTokens AddedTokens::from_json(const char* who, const Json& json, const BertNormalizer& normalizer,
+AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Normalizer& normalizer,
                                    std::vector<std::string>& vocabulary, std::size_t vocabulary_count) {
   AddedTokens added;
   if (json.is_null()) return added;
@@ -37,7 +37,7 @@ AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Bert
 
   std::map<std::string_view, std::int32_t> known;
   for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    if (!vocabulary[id].empty()) known.emplace(vocabulary[id], static_cast<std::int32_t>(id));
+    if (!vocabulary[id].empty()) known[vocabulary[id]] = static_cast<std::int32_t>(id);
   }
   std::set<std::string> contents;
   auto next = static_cast<std::int32_t>(vocabulary_count);

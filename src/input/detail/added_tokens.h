@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "detail/json.h"
-#include "input/detail/bert_normalizer.h"
+#include "input/detail/normalizer.h"
 #include "input/detail/trie.h"
 
 namespace trine::detail {
@@ -21,7 +21,7 @@ class AddedTokens {
   };
 
   /// Tokens that are not in `vocabulary` yet are appended to it and have to have the ids that follow.
-  static AddedTokens from_json(const char* who, const Json& json, const BertNormalizer& normalizer,
+  static AddedTokens from_json(const char* who, const Json& json, const Normalizer& normalizer,
                                std::vector<std::string>& vocabulary, std::size_t vocabulary_count);
 
   /// Cuts text as written at the tokens to be matched there.

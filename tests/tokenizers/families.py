@@ -1,0 +1,369 @@
+"""Small tokenizers in the layout of well-known checkpoints, trained here on text made here.
+
+Each is a `tokenizers.Tokenizer` whose tokenizer.json has the components of the family, in the same order and with the
+same options; only the vocabulary is small and ours.
+"""
+
+import io
+import random
+import unicodedata
+
+import sentencepiece
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+LLAMA3_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN2_WORDS = LLAMA3_WORDS.replace("{1,3}", "")
+PUNCTUATION = r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~]"""
+
+WORDS = """the a red green blue orange bicycle shoe table lamp camera picture of with and without on under search find broken
+left right side window water boils three minutes song piano again microphone voice shirt larger size battery hours music
+rain falls roof thousand tiny drums wrong colour model quick nothing similar it's don't we'll they're I've I'm he'd un café crème
+et une brioche dorée pour la fenêtre der große grüne Vogel fliegt über die Häuser el niño corrió detrás de la pelota azul
+zażółć gęślą jaźń mówi stary żółw привет мир это красная книга το κόκκινο ποδήλατο είναι εδώ これは赤い本です 新しい自転車 水を飲む
+红色的自行车 我们去商店 北京 上海 한국어 문장 빨간 자전거 İstanbul'da güzel bir gün ışık नमस्ते दुनिया สวัสดีชาวโลก مرحبا بالعالم שלום עולם
+tiếng Việt rất đẹp ﬁne ﬂow ½ ² 12 250 1999 3.14 ¿qué? — … « » , . ! ? ( ) " ' @ # / : ;
+def return import self None True lambda x: for i in range(10): if not items: {"key": [1, 2]} <div class="a"> && || !=""".split()
+
+
+def sentences(count: int = 4000) -> list[str]:
+    draw = random.Random(5)
+    return [" ".join(draw.choice(WORDS) for _ in range(draw.randint(3, 16))) for _ in range(count)]
+
+
+def trained(model, trainer, normalizer=None, pre_tokenizer=None, post_processor=None) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    if normalizer is not None:
+        tokenizer.normalizer = normalizer
+    if pre_tokenizer is not None:
+        tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(sentences(), trainer)
+    if post_processor is not None:
+        tokenizer.post_processor = post_processor(tokenizer)
+    return tokenizer
+
+
+def template(single: str, *special: str):
+    return lambda t: processors.TemplateProcessing(single, special_tokens=[(s, t.token_to_id(s)) for s in special])
+
+
+def byte_bpe_trainer(special: list, size: int = 2000, **more) -> trainers.BpeTrainer:
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    return trainers.BpeTrainer(
+        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False, **more
+    )
+
+
+def clip() -> Tokenizer:
+    special = ["<|startoftext|>", "<|endoftext|>"]
+    suffix = "</w>"
+    # The trainer knows no single bytes that end a word, which CLIP has for each byte; they are put in afterwards.
+    tokenizer = trained(
+        models.BPE(unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix=suffix),
+        byte_bpe_trainer([], continuing_subword_prefix="", end_of_word_suffix=suffix),
+        normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(CLIP_WORDS), "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        ),
+    )
+    vocab = tokenizer.get_vocab()
+    for byte in sorted(pre_tokenizers.ByteLevel.alphabet()):
+        vocab.setdefault(byte + suffix, len(vocab))
+    for token in special:
+        vocab[token] = len(vocab)
+    import json
+
+    merges = [tuple(m) for m in json.loads(tokenizer.to_str())["model"]["merges"]]
+    tokenizer.model = models.BPE(
+        vocab, merges, unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix=suffix
+    )
+    tokenizer.add_special_tokens([AddedToken(s, normalized=False) for s in special])
+    tokenizer.post_processor = processors.RobertaProcessing(
+        sep=(special[1], vocab[special[1]]), cls=(special[0], vocab[special[0]]), trim_offsets=False, add_prefix_space=False
+    )
+    return tokenizer
+
+
+def roberta() -> Tokenizer:
+    special = ["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True, normalized=False)]
+    return trained(
+        models.BPE(continuing_subword_prefix="", end_of_word_suffix=""),
+        byte_bpe_trainer(special),
+        None,
+        pre_tokenizers.ByteLevel(add_prefix_space=False),
+        lambda t: processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False),
+    )
+
+
+def gpt2() -> Tokenizer:
+    return trained(
+        models.BPE(continuing_subword_prefix="", end_of_word_suffix=""),
+        byte_bpe_trainer(["<|endoftext|>"]),
+        None,
+        pre_tokenizers.ByteLevel(add_prefix_space=True),
+        lambda t: processors.ByteLevel(trim_offsets=True),
+    )
+
+
+def modernbert() -> Tokenizer:
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", AddedToken("[MASK]", lstrip=True)]
+    tokenizer = trained(
+        models.BPE(),
+        byte_bpe_trainer(special),
+        normalizers.NFC(),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, trim_offsets=True),
+        template("[CLS] $A [SEP]", "[CLS]", "[SEP]"),
+    )
+    tokenizer.add_tokens([AddedToken(" " * n, normalized=True) for n in range(24, 1, -1)])
+    tokenizer.add_tokens([AddedToken("|||EMAIL_ADDRESS|||", normalized=True)])
+    return tokenizer
+
+
+def llama3() -> Tokenizer:
+    special = ["<|begin_of_text|>", "<|end_of_text|>"]
+    return trained(
+        models.BPE(ignore_merges=True),
+        byte_bpe_trainer(special),
+        None,
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(LLAMA3_WORDS), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+        lambda t: processors.Sequence(
+            [processors.ByteLevel(trim_offsets=False), template("<|begin_of_text|> $A", "<|begin_of_text|>")(t)]
+        ),
+    )
+
+
+def qwen2() -> Tokenizer:
+    return trained(
+        models.BPE(continuing_subword_prefix="", end_of_word_suffix=""),
+        byte_bpe_trainer(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]),
+        normalizers.NFC(),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(QWEN2_WORDS), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        ),
+        lambda t: processors.ByteLevel(trim_offsets=False),
+    )
+
+
+def gemma(lower: bool = False) -> Tokenizer:
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"] + [f"<0x{b:02X}>" for b in range(256)]
+    space = normalizers.Replace(" ", "▁")
+    model = models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = space
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")  # for training only
+    trainer = trainers.BpeTrainer(vocab_size=2500, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(sentences(), trainer)
+    trained_json = __import__("json").loads(tokenizer.to_str())
+    tokenizer = Tokenizer(
+        models.BPE(
+            trained_json["model"]["vocab"],
+            [tuple(m) for m in trained_json["model"]["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), space]) if lower else space
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    tokenizer.add_special_tokens(special[:4])
+    tokenizer.post_processor = template("$A <eos>" if lower else "<bos> $A", "<eos>", "<bos>")(tokenizer)
+    return tokenizer
+
+
+def siglip2() -> Tokenizer:
+    return gemma(lower=True)
+
+
+def bert(lower: bool = True) -> Tokenizer:
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    return trained(
+        models.WordPiece(unk_token="[UNK]"),
+        trainers.WordPieceTrainer(vocab_size=2500, special_tokens=special, show_progress=False),
+        normalizers.BertNormalizer(lowercase=lower),
+        pre_tokenizers.BertPreTokenizer(),
+        template("[CLS] $A [SEP]", "[CLS]", "[SEP]"),
+    )
+
+
+def bert_cased() -> Tokenizer:
+    return bert(lower=False)
+
+
+def mpnet() -> Tokenizer:
+    special = ["<s>", "<pad>", "</s>", "[UNK]", AddedToken("<mask>", lstrip=True, normalized=False)]
+    return trained(
+        models.WordPiece(unk_token="[UNK]"),
+        trainers.WordPieceTrainer(vocab_size=2500, special_tokens=special, show_progress=False),
+        normalizers.BertNormalizer(lowercase=True),
+        pre_tokenizers.BertPreTokenizer(),
+        lambda t: processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False),
+    )
+
+
+def sentencepiece_model(**options) -> bytes:
+    """A SentencePiece model file with Google's normalization rules."""
+    out = io.BytesIO()
+    settings = {"vocab_size": 1200, "model_type": "unigram", "character_coverage": 0.9995, "hard_vocab_limit": False, "minloglevel": 2}
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences()), model_writer=out, **{**settings, **options}
+    )
+    return out.getvalue()
+
+
+def proto(model: bytes):
+    from sentencepiece import sentencepiece_model_pb2
+
+    message = sentencepiece_model_pb2.ModelProto()
+    message.ParseFromString(model)
+    return message
+
+
+def xlm_roberta() -> Tokenizer:
+    message = proto(sentencepiece_model())
+    vocab = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocab += [(piece.piece, piece.score) for piece in message.pieces[3:]] + [("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=3))
+    tokenizer.normalizer = normalizers.Precompiled(message.normalizer_spec.precompiled_charsmap)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True, normalized=False)])
+    tokenizer.post_processor = template("<s> $A </s>", "<s>", "</s>")(tokenizer)
+    return tokenizer
+
+
+def t5() -> Tokenizer:
+    message = proto(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=-1))
+    vocab = [(piece.piece, piece.score) for piece in message.pieces]
+    vocab += [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
+    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=2))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Precompiled(message.normalizer_spec.precompiled_charsmap),
+            normalizers.Strip(left=False, right=True),
+            normalizers.Replace(Regex(" {2,}"), "▁"),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"] + [f"<extra_id_{i}>" for i in range(100)])
+    tokenizer.post_processor = template("$A </s>", "</s>")(tokenizer)
+    return tokenizer
+
+
+def siglip() -> Tokenizer:
+    """The tokenizer.json that was made for SigLIP from its SentencePiece model."""
+    message = proto(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True, vocab_size=1400))
+    tokenizer = Tokenizer(models.Unigram([(p.piece, p.score) for p in message.pieces], unk_id=2, byte_fallback=True))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(PUNCTUATION), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Strip(),
+            normalizers.Precompiled(message.normalizer_spec.precompiled_charsmap),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.add_special_tokens([AddedToken(s, lstrip=True, rstrip=True, normalized=False) for s in ("</s>", "<unk>")])
+    tokenizer.post_processor = template("$A </s>", "</s>")(tokenizer)
+    return tokenizer
+
+
+def words() -> Tokenizer:
+    """No real checkpoint: components that the others lack."""
+    tokenizer = trained(
+        models.WordLevel(unk_token="?"),
+        trainers.WordLevelTrainer(special_tokens=["?"], show_progress=False),
+        normalizers.Sequence(
+            [normalizers.Nmt(), normalizers.NFKD(), normalizers.StripAccents(), normalizers.Prepend("_"), normalizers.NFKC()]
+        ),
+        pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Whitespace(),
+                pre_tokenizers.Digits(individual_digits=False),
+                pre_tokenizers.Punctuation("contiguous"),
+                pre_tokenizers.Split(Regex("[aeiou]"), "merged_with_next"),
+                pre_tokenizers.Split("th", "merged_with_previous"),
+                pre_tokenizers.Split(Regex(r"\p{N}{2,}"), "removed", invert=False),
+            ]
+        ),
+    )
+    return tokenizer
+
+
+FAMILIES = {
+    function.__name__: function
+    for function in (
+        clip, roberta, gpt2, modernbert, llama3, qwen2, gemma, siglip2, bert, bert_cased, mpnet, xlm_roberta, t5, siglip, words,
+    )
+}  # fmt: skip
+
+SPECIAL = "<s> </s> <mask> <pad> <unk> [CLS] [MASK] [SEP] <|endoftext|> <|startoftext|> <|im_start|> <eos> <extra_id_7> |||EMAIL_ADDRESS|||".split()
+EMOJI = ["👍🏽", "👨‍👩‍👧‍👦", "🏳️‍🌈", "❤️", "🇩🇪🇫🇷", "1️⃣", "🧑🏿‍🚀", "©️", "™"]
+CODE = [
+    "for (int i = 0; i < n; ++i) { sum += a[i]; }\n",
+    "\tif x is None:\r\n\t\treturn  {}\n\n\n",
+    "https://example.org/?q=1&r=%20#top",
+    "SELECT * FROM t WHERE a >= 10 -- comment",
+    "x=$((y<<2))|grep -E '^[a-z]+'",
+]
+BLOCKS = [
+    (0x20, 0x7F), (0x20, 0x7F), (0x00, 0x20), (0x7F, 0x250), (0x250, 0x300), (0x300, 0x370), (0x370, 0x600), (0x600, 0x900),
+    (0x900, 0xE80), (0xE80, 0x1200), (0x1200, 0x2000), (0x2000, 0x2070), (0x2070, 0x2C00), (0x2E80, 0x3100), (0x3100, 0xA000),
+    (0xA000, 0xAC00), (0xAC00, 0xD7A4), (0xE000, 0x10000), (0x10000, 0x12000), (0x1D000, 0x1E000), (0x1E000, 0x20000),
+    (0x20000, 0x32000), (0xE0000, 0xE0200), (0, 0x110000),
+]  # fmt: skip
+SPACES = [" ", " ", " ", "  ", "   ", "\n", "\t", "\r\n", "\u00a0", "\u2003", "\u3000", "\u200b", "\u0085", ""]
+
+
+def character(draw: random.Random) -> str:
+    first, last = draw.choice(BLOCKS)
+    c = draw.randrange(first, last)
+    return "x" if 0xD800 <= c <= 0xDFFF else chr(c)
+
+
+def piece(draw: random.Random) -> str:
+    kind = draw.randrange(20)
+    if kind < 9:
+        word = draw.choice(WORDS)
+        return draw.choice([word, word, word.upper(), word.title(), word + draw.choice(WORDS)])
+    if kind < 13:
+        return "".join(character(draw) for _ in range(draw.randint(1, 6)))
+    if kind == 13:
+        return draw.choice(EMOJI) * draw.randint(1, 3)
+    if kind == 14:
+        return draw.choice(CODE)
+    if kind == 15:
+        return draw.choice(SPECIAL)
+    if kind == 16:
+        return draw.choice("aeoкがᄀ") + "".join(chr(draw.randrange(0x300, 0x370)) for _ in range(draw.randint(1, 4)))
+    if kind == 17:
+        return unicodedata.normalize(draw.choice(["NFD", "NFKD", "NFC"]), draw.choice(WORDS))
+    if kind == 18:
+        return character(draw) * draw.randint(2, 12)
+    return "".join(draw.choice("'sStTrReElLdDmM0123456789 ſ") for _ in range(draw.randint(1, 8)))
+
+
+def texts(count: int, seed: int = 1) -> list[str]:
+    """Many scripts, code, emoji, combining marks, control characters and random code points."""
+    draw = random.Random(seed)
+    out = []
+    for _ in range(count):
+        text = ""
+        for _ in range(draw.choice([1, 2, 3, 5, 8, 13])):
+            text += piece(draw) + draw.choice(SPACES)
+        out.append(text)
+    return out
