@@ -5,11 +5,16 @@ same options; only the vocabulary is small and ours.
 """
 
 import io
+import json
 import random
 import unicodedata
+from pathlib import Path
 
 import sentencepiece
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+SIZE = 2000  # tokens of a vocabulary
+RULES: dict = {}  # options of the SentencePiece trainer; the golden cases need a small table of normalization rules
 
 CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 LLAMA3_WORDS = (
@@ -49,10 +54,10 @@ def template(single: str, *special: str):
     return lambda t: processors.TemplateProcessing(single, special_tokens=[(s, t.token_to_id(s)) for s in special])
 
 
-def byte_bpe_trainer(special: list, size: int = 2000, **more) -> trainers.BpeTrainer:
+def byte_bpe_trainer(special: list, **more) -> trainers.BpeTrainer:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     return trainers.BpeTrainer(
-        vocab_size=size, special_tokens=special, initial_alphabet=alphabet, show_progress=False, **more
+        vocab_size=SIZE, special_tokens=special, initial_alphabet=alphabet, show_progress=False, **more
     )
 
 
@@ -76,8 +81,6 @@ def clip() -> Tokenizer:
         vocab.setdefault(byte + suffix, len(vocab))
     for token in special:
         vocab[token] = len(vocab)
-    import json
-
     merges = [tuple(m) for m in json.loads(tokenizer.to_str())["model"]["merges"]]
     tokenizer.model = models.BPE(
         vocab, merges, unk_token="<|endoftext|>", continuing_subword_prefix="", end_of_word_suffix=suffix
@@ -160,22 +163,14 @@ def qwen2() -> Tokenizer:
 def gemma(lower: bool = False) -> Tokenizer:
     special = ["<pad>", "<eos>", "<bos>", "<unk>"] + [f"<0x{b:02X}>" for b in range(256)]
     space = normalizers.Replace(" ", "▁")
-    model = models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True)
-    tokenizer = Tokenizer(model)
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = space
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")  # for training only
-    trainer = trainers.BpeTrainer(vocab_size=2500, special_tokens=special, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=SIZE, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(sentences(), trainer)
-    trained_json = __import__("json").loads(tokenizer.to_str())
-    tokenizer = Tokenizer(
-        models.BPE(
-            trained_json["model"]["vocab"],
-            [tuple(m) for m in trained_json["model"]["merges"]],
-            unk_token="<unk>",
-            fuse_unk=True,
-            byte_fallback=True,
-        )
-    )
+    learned = json.loads(tokenizer.to_str())["model"]
+    merges = [tuple(m) for m in learned["merges"]]
+    tokenizer = Tokenizer(models.BPE(learned["vocab"], merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), space]) if lower else space
     tokenizer.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     tokenizer.add_special_tokens(special[:4])
@@ -191,7 +186,7 @@ def bert(lower: bool = True) -> Tokenizer:
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     return trained(
         models.WordPiece(unk_token="[UNK]"),
-        trainers.WordPieceTrainer(vocab_size=2500, special_tokens=special, show_progress=False),
+        trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=special, show_progress=False),
         normalizers.BertNormalizer(lowercase=lower),
         pre_tokenizers.BertPreTokenizer(),
         template("[CLS] $A [SEP]", "[CLS]", "[SEP]"),
@@ -206,7 +201,7 @@ def mpnet() -> Tokenizer:
     special = ["<s>", "<pad>", "</s>", "[UNK]", AddedToken("<mask>", lstrip=True, normalized=False)]
     return trained(
         models.WordPiece(unk_token="[UNK]"),
-        trainers.WordPieceTrainer(vocab_size=2500, special_tokens=special, show_progress=False),
+        trainers.WordPieceTrainer(vocab_size=SIZE, special_tokens=special, show_progress=False),
         normalizers.BertNormalizer(lowercase=True),
         pre_tokenizers.BertPreTokenizer(),
         lambda t: processors.RobertaProcessing(("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False),
@@ -216,7 +211,7 @@ def mpnet() -> Tokenizer:
 def sentencepiece_model(**options) -> bytes:
     """A SentencePiece model file with Google's normalization rules."""
     out = io.BytesIO()
-    settings = {"vocab_size": 1200, "model_type": "unigram", "character_coverage": 0.9995, "hard_vocab_limit": False, "minloglevel": 2}
+    settings = {"vocab_size": SIZE, "model_type": "unigram", "character_coverage": 0.9995, "hard_vocab_limit": False, "minloglevel": 2, **RULES}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences()), model_writer=out, **{**settings, **options}
     )
@@ -248,7 +243,7 @@ def xlm_roberta() -> Tokenizer:
 def t5() -> Tokenizer:
     message = proto(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=-1))
     vocab = [(piece.piece, piece.score) for piece in message.pieces]
-    vocab += [(f"<extra_id_{i}>", 0.0) for i in range(99, -1, -1)]
+    vocab += [(f"<extra_id_{i}>", 0.0) for i in range(9, -1, -1)]
     tokenizer = Tokenizer(models.Unigram(vocab, unk_id=2))
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -258,14 +253,14 @@ def t5() -> Tokenizer:
         ]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"] + [f"<extra_id_{i}>" for i in range(100)])
+    tokenizer.add_special_tokens(["<pad>", "</s>", "<unk>"] + [f"<extra_id_{i}>" for i in range(10)])
     tokenizer.post_processor = template("$A </s>", "</s>")(tokenizer)
     return tokenizer
 
 
 def siglip() -> Tokenizer:
     """The tokenizer.json that was made for SigLIP from its SentencePiece model."""
-    message = proto(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True, vocab_size=1400))
+    message = proto(sentencepiece_model(pad_id=0, eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True))
     tokenizer = Tokenizer(models.Unigram([(p.piece, p.score) for p in message.pieces], unk_id=2, byte_fallback=True))
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -310,6 +305,67 @@ FAMILIES = {
         clip, roberta, gpt2, modernbert, llama3, qwen2, gemma, siglip2, bert, bert_cased, mpnet, xlm_roberta, t5, siglip, words,
     )
 }  # fmt: skip
+
+
+# --- the same without tokenizer.json ----------------------------------------------------------------------------------
+
+
+def bpe_files(tokenizer: Tokenizer) -> dict[str, bytes]:
+    model = json.loads(tokenizer.to_str())["model"]
+    merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in model["merges"])
+    return {"vocab.json": json.dumps(model["vocab"], ensure_ascii=False).encode(), "merges.txt": merges.encode()}
+
+
+def word_list(tokenizer: Tokenizer) -> dict[str, bytes]:
+    vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    return {"vocab.txt": "".join(token + "\n" for token, _ in vocab).encode()}
+
+
+def spiece(name: str, **options) -> dict[str, bytes]:
+    return {name: sentencepiece_model(**options)}
+
+
+T5_IDS = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
+GEMMA = {
+    "model_type": "bpe", "byte_fallback": True, "add_dummy_prefix": False, "remove_extra_whitespaces": False,
+    "normalization_rule_name": "identity", "pad_id": 0, "eos_id": 1, "bos_id": 2, "unk_id": 3,
+    "eos_piece": "<eos>", "bos_piece": "<bos>", "user_defined_symbols": ["<mask>"],
+}  # fmt: skip
+
+# Family: the files of the vocabulary and the tokenizer_config.json, whose tokenizer_class `transformers` knows.
+OLDER = {
+    "older_bert": lambda: (word_list(bert()), {"tokenizer_class": "BertTokenizer"}),
+    "older_bert_cased": lambda: (
+        word_list(bert_cased()),
+        {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "tokenize_chinese_chars": False},
+    ),
+    "older_mpnet": lambda: (word_list(mpnet()), {"tokenizer_class": "MPNetTokenizer", "strip_accents": False}),
+    "older_clip": lambda: (bpe_files(clip()), {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77}),
+    "older_roberta": lambda: (
+        bpe_files(roberta()),
+        {"tokenizer_class": "RobertaTokenizer", "mask_token": {"__type": "AddedToken", "content": "<mask>", "lstrip": True}},
+    ),
+    "older_gpt2": lambda: (bpe_files(gpt2()), {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}),
+    "older_qwen2": lambda: (bpe_files(qwen2()), {"tokenizer_class": "Qwen2Tokenizer"}),
+    "older_xlm_roberta": lambda: (spiece("sentencepiece.bpe.model"), {"tokenizer_class": "XLMRobertaTokenizer"}),
+    "older_t5": lambda: (spiece("spiece.model", **T5_IDS), {"tokenizer_class": "T5Tokenizer", "extra_ids": 20}),
+    "older_siglip": lambda: (spiece("spiece.model", **T5_IDS), {"tokenizer_class": "SiglipTokenizer"}),
+    "older_gemma": lambda: (spiece("tokenizer.model", **GEMMA), {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True}),
+}
+
+
+def write_older(name: str, folder: Path):
+    """Writes the files of an older family and returns the tokenizer that transformers makes of them."""
+    import transformers
+
+    files, config = OLDER[name]()
+    for file, content in files.items():
+        (folder / file).write_bytes(content)
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return getattr(transformers, config["tokenizer_class"]).from_pretrained(folder)
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
 
 SPECIAL = "<s> </s> <mask> <pad> <unk> [CLS] [MASK] [SEP] <|endoftext|> <|startoftext|> <|im_start|> <eos> <extra_id_7> |||EMAIL_ADDRESS|||".split()
 EMOJI = ["👍🏽", "👨‍👩‍👧‍👦", "🏳️‍🌈", "❤️", "🇩🇪🇫🇷", "1️⃣", "🧑🏿‍🚀", "©️", "™"]

@@ -104,7 +104,6 @@ void remove_chars(Normalized& text, const std::function<bool(char32_t)>& drop) {
 }
 
 void prepend(Normalized& text, std::u32string_view prefix) {
-  if (text.empty()) return;
   text.chars.insert(0, prefix);
   text.spans.insert(text.spans.begin(), prefix.size(), text.spans.front());
 }

@@ -54,7 +54,7 @@ void map_chars(Normalized& text, const std::function<char32_t(char32_t)>& map);
 /// Without the characters that `drop` names.
 void remove_chars(Normalized& text, const std::function<bool(char32_t)>& drop);
 
-/// Puts `prefix` before `text`, unless that is empty; it stands for the first character.
+/// Puts `prefix` before `text`, which is not empty; it stands for the first character.
 void prepend(Normalized& text, std::u32string_view prefix);
 
 void lower_case(Normalized& text);

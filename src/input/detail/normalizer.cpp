@@ -30,6 +30,16 @@ std::u32string read_inserted(const char* who, const Json& json, const char* key)
   return text;
 }
 
+/// Bytes where older files have been converted, base64 in a file.
+std::string read_charsmap(const char* who, const Json& json) {
+  const auto found = json.find("precompiled_charsmap");
+  if (found == json.end() || !found->is_binary()) {
+    return decode_base64(who, get<std::string>(who, json, "precompiled_charsmap"));
+  }
+  const auto& bytes = found->get_binary();
+  return {bytes.begin(), bytes.end()};
+}
+
 /// The content stands for the last character of what it replaces.
 void replace(Normalized& text, const Pattern& pattern, std::u32string_view content) {
   Normalized out;
@@ -139,11 +149,17 @@ Normalizer::Step Normalizer::read_step(const char* who, const Json& json, const 
              content = read_inserted(who, json, "content")](Normalized& text) { replace(text, pattern, content); }};
   }
   if (type == "Prepend") {
-    return {type, [prefix = read_inserted(who, json, "prepend")](Normalized& text) { prepend(text, prefix); }};
+    // "first", only before the start of the text, and "longest" below are ours: older files need them.
+    return {type, [prefix = read_inserted(who, json, "prepend"),
+                   first = get_or<bool>(who, json, "first", false)](Normalized& text) {
+              if (!text.empty() && (!first || text.spans[0].begin == 0)) prepend(text, prefix);
+            }};
   }
   if (type == "Precompiled") {
-    const auto charsmap = decode_base64(who, get<std::string>(who, json, "precompiled_charsmap"));
-    return {type, [map = std::make_shared<const Precompiled>(who, charsmap)](Normalized& text) { (*map)(text); }};
+    const bool longest = get_or<bool>(who, json, "longest", false);
+    const auto map = std::make_shared<const Precompiled>(
+        who, read_charsmap(who, json), longest ? Precompiled::Matching::kLongest : Precompiled::Matching::kGrapheme);
+    return {type, [map](Normalized& text) { (*map)(text); }};
   }
   unsupported_part(who, "normalizer", type,
                    "BertNormalizer, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, "

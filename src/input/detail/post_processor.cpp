@@ -63,7 +63,8 @@ void PostProcessor::add(const char* who, const Json& json) {
 /// {"single": [{"SpecialToken": {"id": "[CLS]"}}, {"Sequence": {"id": "A"}}, ...], "special_tokens": {"[CLS]": {"ids":
 /// [101], "tokens": ["[CLS]"]}}}
 PostProcessor::Surround PostProcessor::read_template(const char* who, const Json& json) {
-  Surround out{.name = "TemplateProcessing", .before = {}, .after = {}};
+  // "once" is ours: older files need it.
+  Surround out{.name = "TemplateProcessing", .before = {}, .after = {}, .once = get_or<bool>(who, json, "once", false)};
   const Json single = get<Json>(who, json, "single");
   const Json specials = get<Json>(who, json, "special_tokens");
   if (!single.is_array()) failure(who, "the template \"single\" is not an array");
@@ -98,7 +99,7 @@ PostProcessor::Surround PostProcessor::read_pair(const char* who, const Json& js
     }
     return {pair[1].get<std::int32_t>(), pair[0].get<std::string>()};
   };
-  return {.name = type, .before = {read("cls")}, .after = {read("sep")}};
+  return {.name = type, .before = {read("cls")}, .after = {read("sep")}, .once = false};
 }
 
 std::size_t PostProcessor::count() const {
@@ -124,10 +125,14 @@ void PostProcessor::surround(Encoding& encoding, const Surround& step) {
     const auto at = static_cast<std::ptrdiff_t>(side == &step.before ? 0 : encoding.ids.size());
     std::vector<std::int32_t> ids;
     std::vector<std::string> tokens;
-    for (const Special& special : *side) ids.push_back(special.id), tokens.push_back(special.token);
+    for (const Special& special : *side) {
+      if (step.once && side == &step.after && !encoding.ids.empty() && encoding.ids.back() == special.id) continue;
+      ids.push_back(special.id);
+      tokens.push_back(special.token);
+    }
     encoding.ids.insert(encoding.ids.begin() + at, ids.begin(), ids.end());
     encoding.tokens.insert(encoding.tokens.begin() + at, tokens.begin(), tokens.end());
-    encoding.offsets.insert(encoding.offsets.begin() + at, side->size(), {0, 0});
+    encoding.offsets.insert(encoding.offsets.begin() + at, ids.size(), {0, 0});
   }
 }
 

@@ -34,6 +34,7 @@ class PostProcessor {
   struct Surround {
     std::string name;
     std::vector<Special> before, after;
+    bool once;  ///< tokens that end the text already are not added again
   };
   struct Trim {
     std::string name;

@@ -27,7 +27,7 @@ void replace(std::vector<Change>& changes, std::size_t old_size, std::u32string_
 
 }  // namespace
 
-Precompiled::Precompiled(const char* who, std::string_view charsmap) {
+Precompiled::Precompiled(const char* who, std::string_view charsmap, Matching matching) : matching_(matching) {
   std::uint32_t bytes = 0;
   if (charsmap.size() >= 4) std::memcpy(&bytes, charsmap.data(), 4);
   if (charsmap.size() < 4 || bytes == 0 || bytes % 4 != 0 || bytes > charsmap.size() - 4) {
@@ -36,42 +36,47 @@ Precompiled::Precompiled(const char* who, std::string_view charsmap) {
   units_.resize(bytes / 4);
   std::memcpy(units_.data(), charsmap.data() + 4, bytes);
   texts_ = charsmap.substr(4 + bytes);
-  decode_utf8(who, texts_);
-}
-
-std::optional<std::string_view> Precompiled::find(std::string_view key) const {
-  std::size_t node = offset(units_[0]);
-  for (const char c : key) {
-    const auto byte = static_cast<unsigned char>(c);
-    node ^= byte;
-    if (byte == 0 || node >= units_.size() || label(units_[node]) != byte) return std::nullopt;
-    const std::uint32_t unit = units_[node];
-    node ^= offset(unit);
-    if (!has_leaf(unit)) continue;
-    if (node >= units_.size() || value(units_[node]) >= texts_.size()) return std::nullopt;
-    const char* text = texts_.c_str() + value(units_[node]);
-    if ((*text & 0xC0) == 0x80) return std::nullopt;  // in the middle of a character
-    return text;
+  try {
+    decode_utf8(who, texts_);
+  } catch (const std::invalid_argument&) {
+    failure(who, "the texts of the precompiled_charsmap are not valid UTF-8");
   }
-  return std::nullopt;
 }
 
-void Precompiled::operator()(Normalized& text) const {
-  const std::u32string_view chars = text.chars;
+/// What the start of `key` becomes: the shortest entry, or the longest one.
+std::optional<Precompiled::Found> Precompiled::find(std::u32string_view key) const {
+  std::optional<Found> found;
+  std::size_t node = offset(units_[0]);
+  for (std::size_t i = 0; i < key.size(); ++i) {
+    for (const char c : encode_utf8(key.substr(i, 1))) {
+      const auto byte = static_cast<unsigned char>(c);
+      node ^= byte;
+      if (byte == 0 || node >= units_.size() || label(units_[node]) != byte) return found;
+      const std::uint32_t unit = units_[node];
+      node ^= offset(unit);
+      if (!has_leaf(unit)) continue;
+      if (node >= units_.size() || value(units_[node]) >= texts_.size()) return found;
+      const char* text = texts_.c_str() + value(units_[node]);
+      if ((*text & 0xC0) == 0x80) return found;  // in the middle of a character
+      found = {decode_utf8("Tokenizer", text), i + 1};
+      if (matching_ == Matching::kGrapheme) return found;
+    }
+  }
+  return found;
+}
+
+std::vector<Change> Precompiled::by_grapheme(std::u32string_view text) const {
   std::vector<Change> changes;
-  changes.reserve(chars.size());
-  bool changed = false;
+  changes.reserve(text.size());
   const auto replaced = [&](std::u32string_view part) {
-    const auto found = find(encode_utf8(part));
-    if (!found) return false;
-    replace(changes, part.size(), decode_utf8("Tokenizer", *found));
-    changed = true;
-    return true;
+    const auto found = find(part);
+    if (found) replace(changes, part.size(), found->text);
+    return found.has_value();
   };
-  for (std::size_t begin = 0; begin < chars.size();) {
+  for (std::size_t begin = 0; begin < text.size();) {
     std::size_t end = begin + 1;
-    for (std::int32_t state = 0; end < chars.size() && !starts_grapheme(chars[end - 1], chars[end], state);) ++end;
-    const auto grapheme = chars.substr(begin, end - begin);
+    for (std::int32_t state = 0; end < text.size() && !starts_grapheme(text[end - 1], text[end], state);) ++end;
+    const auto grapheme = text.substr(begin, end - begin);
     if (grapheme.size() >= 6 || encode_utf8(grapheme).size() >= 6 || !replaced(grapheme)) {
       for (const char32_t& c : grapheme) {
         if (!replaced({&c, 1})) changes.push_back({c, 0});
@@ -79,7 +84,26 @@ void Precompiled::operator()(Normalized& text) const {
     }
     begin = end;
   }
-  if (changed) transform(text, changes);
+  return changes;
+}
+
+std::vector<Change> Precompiled::by_longest(std::u32string_view text) const {
+  std::vector<Change> changes;
+  changes.reserve(text.size());
+  for (std::size_t at = 0; at < text.size();) {
+    const auto found = find(text.substr(at));
+    if (found) {
+      replace(changes, found->length, found->text);
+      at += found->length;
+    } else {
+      changes.push_back({text[at++], 0});
+    }
+  }
+  return changes;
+}
+
+void Precompiled::operator()(Normalized& text) const {
+  transform(text, matching_ == Matching::kGrapheme ? by_grapheme(text.chars) : by_longest(text.chars));
 }
 
 std::string decode_base64(const char* who, std::string_view text) {

@@ -14,18 +14,30 @@ namespace trine::detail {
 /// sequences, and the texts that replace them.
 class Precompiled {
  public:
-  /// `charsmap`: the bytes of the model file.
-  Precompiled(const char* who, std::string_view charsmap);
+  /// How text is cut for it.
+  enum class Matching {
+    kGrapheme,  ///< as `tokenizers`: a grapheme of fewer than six bytes is replaced as a whole by what its shortest
+                ///< known prefix becomes, otherwise each of its characters by itself
+    kLongest    ///< as SentencePiece: the longest known sequence at each character
+  };
 
-  /// As the reference does: a grapheme of fewer than six bytes is replaced as a whole by what its shortest known prefix
-  /// becomes, otherwise each of its characters by itself.
+  /// `charsmap`: the bytes of the model file.
+  Precompiled(const char* who, std::string_view charsmap, Matching matching);
+
   void operator()(Normalized& text) const;
 
  private:
-  std::optional<std::string_view> find(std::string_view key) const;
+  struct Found {
+    std::u32string text;
+    std::size_t length;  // characters that it replaces
+  };
+  std::optional<Found> find(std::u32string_view key) const;
+  std::vector<Change> by_grapheme(std::u32string_view text) const;
+  std::vector<Change> by_longest(std::u32string_view text) const;
 
   std::vector<std::uint32_t> units_;
   std::string texts_;  // each ends with a zero byte
+  Matching matching_;
 };
 
 /// Bytes of base64 text, which has to be complete.

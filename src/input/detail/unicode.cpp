@@ -115,6 +115,16 @@ constexpr Range kNotCompatible[] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xA
                                     {0x10781, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA},
                                     {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
 
+/// Marks of Unicode 16.
+constexpr Range kNewMark[] = {{0x897, 0x897},     {0x10D69, 0x10D6D}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
+                              {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0},
+                              {0x113D2, 0x113D2}, {0x113E1, 0x113E2}, {0x11F5A, 0x11F5A}, {0x1611E, 0x1612F},
+                              {0x1E5EE, 0x1E5EF}};
+
+/// Unassigned and invisible: they end graphemes as control characters do.
+constexpr Range kInvisible[] = {{0x2065, 0x2065},   {0xFFF0, 0xFFF8},   {0xE0000, 0xE0000},
+                                {0xE0002, 0xE001F}, {0xE0080, 0xE00FF}, {0xE01F0, 0xE0FFF}};
+
 /// Alphabetic symbols: circled and squared Latin letters.
 constexpr Range kLetterSymbols[] = {{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 
@@ -279,8 +289,10 @@ char32_t compose(char32_t first, char32_t second) {
 
 bool starts_grapheme(char32_t before, char32_t c, std::int32_t& state) {
   if (before < 0x300 && c < 0x300) return before != '\r' || c != '\n';
-  return utf8proc_grapheme_break_stateful(static_cast<utf8proc_int32_t>(before), static_cast<utf8proc_int32_t>(c),
-                                          &state);
+  const auto known = [](char32_t x) -> utf8proc_int32_t {  // one that utf8proc knows, of the same kind
+    return in(kNewMark, x) ? 0x300 : in(kInvisible, x) ? 0x1 : static_cast<utf8proc_int32_t>(x);
+  };
+  return utf8proc_grapheme_break_stateful(known(before), known(c), &state);
 }
 
 }  // namespace trine::detail
