@@ -44,7 +44,9 @@ TEST(TokenizerFiles, EqualTheReference) {
     for (const Json& expected : family["texts"]) {
       expect_case(tokenizer.encode(expected["text"].get<std::string>()), expected, name + ' ' + tokenizer.describe());
     }
-    if (!family["pad_id"].is_null()) EXPECT_EQ(tokenizer.pad_id(), family["pad_id"].get<int>()) << name;
+    if (!family["pad_id"].is_null()) {
+      EXPECT_EQ(tokenizer.pad_id(), family["pad_id"].get<int>()) << name;
+    }
   }
 }
 

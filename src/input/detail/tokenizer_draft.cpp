@@ -181,6 +181,7 @@ void TokenizerDraft::add_tokens(bool of_model) {
       for (const Json& token : *list) add_token(token, true);
     }
   }
+  if (names_.contains("pad_token")) set("padding", {{"pad_id", id_of(token("pad_token"))}});
 }
 
 /// The first mention of a token holds.
