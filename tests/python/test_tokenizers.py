@@ -11,8 +11,9 @@ for module in ("tokenizers", "transformers", "sentencepiece", "google.protobuf")
 sys.path.insert(0, str(Path(__file__).parents[1] / "tokenizers"))
 
 import families  # noqa: E402
+import texts  # noqa: E402
 
-TEXTS = families.texts(500, seed=42)
+TEXTS = texts.texts(500, seed=42)
 
 
 @pytest.mark.parametrize("name", families.FAMILIES)

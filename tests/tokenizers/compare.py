@@ -13,7 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from families import FAMILIES, OLDER, texts, write_older
+from families import FAMILIES, OLDER, write_older
+from texts import texts
 
 BLOCK = 20_000
 

@@ -171,7 +171,7 @@ Normalized Normalizer::normalize(std::u32string_view text, std::int32_t first) c
   for (const Step& step : steps_) {
     step.apply(out);
     if (out.size() > (text.size() + kMaxGrowth) * kMaxGrowth) {
-      failure("Tokenizer", "the normalizer makes ", out.size(), " characters of ", text.size(), ", at most ",
+      failure("Tokenizer::encode", "the normalizer makes ", out.size(), " characters of ", text.size(), ", at most ",
               kMaxGrowth, " for each are accepted");
     }
   }

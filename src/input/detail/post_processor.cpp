@@ -139,7 +139,7 @@ void PostProcessor::surround(Encoding& encoding, const Surround& step) {
 void PostProcessor::trim(Encoding& encoding, const Trim& step) {
   const auto is_space = [](char32_t c) { return c == kByteSpace || is_whitespace(c); };
   for (std::size_t i = 0; i < encoding.tokens.size(); ++i) {
-    const std::u32string token = decode_utf8("Tokenizer", encoding.tokens[i]);
+    const std::u32string token = decode_utf8("Tokenizer::encode", encoding.tokens[i]);
     const auto first = std::find_if_not(token.begin(), token.end(), is_space);
     const auto last = std::find_if_not(token.rbegin(), token.rend(), is_space);
     auto leading = static_cast<std::int32_t>(first - token.begin());

@@ -58,7 +58,7 @@ std::optional<Precompiled::Found> Precompiled::find(std::u32string_view key) con
       if (node >= units_.size() || value(units_[node]) >= texts_.size()) return found;
       const char* text = texts_.c_str() + value(units_[node]);
       if ((*text & 0xC0) == 0x80) return found;  // in the middle of a character
-      found = {decode_utf8("Tokenizer", text), i + 1};
+      found = {decode_utf8("Tokenizer::encode", text), i + 1};
       if (matching_ == Matching::kGrapheme) return found;
     }
   }
