@@ -1,43 +1,25 @@
 #include "trine/input/text.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <chrono>
-#include <fstream>
 #include <functional>
+#include <map>
 #include <random>
 #include <stdexcept>
 #include <string>
 #include <system_error>
 
-#include "detail/json.h"
+#include "input/detail/normalized.h"
 #include "input/detail/unicode.h"
+#include "tokenizer_testing.h"
 
 namespace {
 
 namespace fs = std::filesystem;
+using namespace trine::testing;
 using trine::Encoding;
 using trine::Tokenizer;
-using trine::detail::Json;
-
-const fs::path kGolden = fs::path(TRINE_TEST_DATA) / "golden/text";
-
-Json golden(const char* name) { return trine::detail::read_json("test", kGolden / name); }
-
-/// Loads what a file of this content would give.
-Tokenizer load(std::string_view content) {
-  const fs::path path = fs::temp_directory_path() / ("trine_text_" + std::to_string(::getpid()) + ".json");
-  std::ofstream(path, std::ios::binary) << content;
-  try {
-    const Tokenizer tokenizer = Tokenizer::load(path);
-    fs::remove(path);
-    return tokenizer;
-  } catch (...) {
-    fs::remove(path);
-    throw;
-  }
-}
 
 /// The golden tokenizer after some changes to its file.
 Tokenizer changed(const std::function<void(Json&)>& change) {
@@ -46,26 +28,8 @@ Tokenizer changed(const std::function<void(Json&)>& change) {
   return load(file.dump());
 }
 
-template <typename Error, typename Action>
-std::string refusal(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
-}
-
 std::string load_refusal(const std::function<void(Json&)>& change) {
   return refusal<std::runtime_error>([&] { changed(change); });
-}
-
-#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
-
-std::string repeated(std::string_view part, std::size_t times) {
-  std::string out;
-  for (std::size_t i = 0; i < times; ++i) out += part;
-  return out;
 }
 
 TEST(Tokenizer, EqualsTheReference) {
@@ -75,14 +39,7 @@ TEST(Tokenizer, EqualsTheReference) {
       for (const auto& [key, value] : group["changes"].items()) file[key] = value;
     });
     for (const Json& expected : group["texts"]) {
-      const auto text = expected["text"].get<std::string>();
-      const Encoding encoding = tokenizer.encode(text);
-      EXPECT_EQ(encoding.ids, expected["ids"].get<std::vector<std::int32_t>>()) << text << "\n" << tokenizer.describe();
-      EXPECT_EQ(encoding.tokens, expected["tokens"].get<std::vector<std::string>>()) << text;
-      std::vector<std::int32_t> offsets;
-      for (const auto& [begin, end] : encoding.offsets) offsets.insert(offsets.end(), {begin, end});
-      EXPECT_EQ(offsets, expected["offsets"].get<std::vector<std::int32_t>>()) << text;
-      EXPECT_FALSE(encoding.truncated);
+      expect_case(tokenizer.encode(expected["text"].get<std::string>()), expected, tokenizer.describe());
     }
   }
 }
@@ -182,24 +139,20 @@ TEST(Tokenizer, RefusesTextThatIsNotUtf8) {
             "[Tokenizer::encode] the text is not valid UTF-8 at byte 4 of 5");
 }
 
-TEST(Tokenizer, RefusesOtherFamiliesByName) {
-  const auto type = [](const char* part, const char* name) {
-    return load_refusal([&](Json& file) { file[part]["type"] = name; });
-  };
-  EXPECT_EQ(type("model", "BPE"), "[Tokenizer::load] the model \"BPE\" is not supported; wanted WordPiece");
-  EXPECT_CONTAINS(type("normalizer", "Sequence"),
-                  "the normalizer \"Sequence\" is not supported; wanted BertNormalizer");
-  EXPECT_CONTAINS(type("pre_tokenizer", "ByteLevel"), "the pre-tokenizer \"ByteLevel\" is not supported");
-  EXPECT_CONTAINS(type("post_processor", "RobertaProcessing"), "the post-processor \"RobertaProcessing\" is not");
-  for (const char* part : {"model", "pre_tokenizer"}) {
-    EXPECT_CONTAINS(load_refusal([&](Json& file) { file.erase(part); }), "the file has no ");
-  }
+TEST(Tokenizer, RefusesUnknownPartsByName) {
+  const auto type = [](const char* part) { return load_refusal([&](Json& file) { file[part]["type"] = "Other"; }); };
+  EXPECT_EQ(type("model"),
+            "[Tokenizer::load] the model \"Other\" is not supported; wanted BPE, WordPiece, Unigram or WordLevel");
+  EXPECT_CONTAINS(type("normalizer"), "the normalizer \"Other\" is not supported; wanted BertNormalizer, NFC, NFD");
+  EXPECT_CONTAINS(type("pre_tokenizer"), "the pre-tokenizer \"Other\" is not supported; wanted BertPreTokenizer");
+  EXPECT_CONTAINS(type("post_processor"), "the post-processor \"Other\" is not supported; wanted TemplateProcessing");
+  EXPECT_CONTAINS(load_refusal([&](Json& file) { file.erase("model"); }), "the file has no model with a type");
   EXPECT_CONTAINS(load_refusal([](Json& file) { file["version"] = "2.0"; }), "the version is \"2.0\"");
 }
 
 TEST(Tokenizer, RefusesBadFiles) {
   EXPECT_THROW(Tokenizer::load(kGolden / "absent"), std::system_error);
-  EXPECT_THROW(Tokenizer::load(fs::temp_directory_path()), std::system_error);
+  EXPECT_THROW(Tokenizer::load(Folder().path()), std::system_error);
   for (const char* content : {"", "{", "[]", "null", "{}", "{\"model\":{}}", "{\"model\":[]}"}) {
     EXPECT_CONTAINS(refusal<std::runtime_error>([&] { load(content); }), "[Tokenizer::load] ");
   }
@@ -380,6 +333,10 @@ TEST(Unicode, EqualsTheReferenceForEveryCodePoint) {
   expect_property("whitespace", is_whitespace);
   expect_property("punctuation", is_punctuation);
   expect_property("word", is_word);
+  expect_property("letter", is_letter);
+  expect_property("number", is_number);
+  expect_property("numeric", is_numeric);
+  expect_property("mark", is_mark);
   expect_property("nonspacing", is_nonspacing_mark, is_whole);
   // The probe of the reference is U+0345, of class 240: no class is above it.
   expect_property(
@@ -387,12 +344,11 @@ TEST(Unicode, EqualsTheReferenceForEveryCodePoint) {
 }
 
 /// FNV-1a of what a function makes of each code point of a block of 4096.
-std::string block_hash(char32_t block, trine::detail::FewChars (*function)(char32_t)) {
+std::string block_hash(char32_t block, const std::function<std::u32string(char32_t)>& function) {
   std::uint64_t hash = 0xCBF29CE484222325;
   for (char32_t c = block; c < block + 0x1000; ++c) {
     if (c >= 0xD800 && c <= 0xDFFF) continue;
-    const auto made = function(c);
-    for (const char byte : trine::detail::encode_utf8(std::u32string(made.begin(), made.end()))) {
+    for (const char byte : trine::detail::encode_utf8(function(c))) {
       hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001B3;
     }
   }
@@ -401,12 +357,29 @@ std::string block_hash(char32_t block, trine::detail::FewChars (*function)(char3
   return text;
 }
 
-TEST(Unicode, LowerCaseAndDecompositionEqualTheReference) {
+TEST(Unicode, MappingsEqualTheReference) {
+  using namespace trine::detail;
+  const auto form = [](bool composed, bool compatible) {
+    return [=](char32_t c) {
+      Normalized text({&c, 1}, 0);
+      normal_form(text, {.composed = composed, .compatible = compatible});
+      return text.chars;
+    };
+  };
+  const auto lower = [](char32_t c) {
+    const Parts parts = to_lower(c);
+    return std::u32string(parts.begin(), parts.end());
+  };
+  const std::map<std::string, std::function<std::u32string(char32_t)>> mappings = {{"lower", lower},
+                                                                                   {"decomposed", form(false, false)},
+                                                                                   {"compatible", form(false, true)},
+                                                                                   {"composed", form(true, false)}};
   const Json expected = golden("unicode.json");
-  for (std::size_t block = 0; block < 0x110; ++block) {
-    const auto first = static_cast<char32_t>(block * 0x1000);
-    EXPECT_EQ(block_hash(first, trine::detail::to_lower), expected["lower"][block].get<std::string>()) << block;
-    EXPECT_EQ(block_hash(first, trine::detail::decompose), expected["decomposed"][block].get<std::string>()) << block;
+  for (const auto& [name, mapping] : mappings) {
+    for (std::size_t block = 0; block < 0x110; ++block) {
+      EXPECT_EQ(block_hash(static_cast<char32_t>(block * 0x1000), mapping), expected[name][block].get<std::string>())
+          << name << ' ' << block;
+    }
   }
 }
 

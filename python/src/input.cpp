@@ -29,15 +29,16 @@ void bind_tokenizer(py::module_& m) {
         return "Encoding(" + std::to_string(e.ids.size()) + " tokens" + (e.truncated ? ", truncated)" : ")");
       });
 
-  py::class_<Tokenizer>(m, "Tokenizer", R"(Text to token ids, from a tokenizer.json.
+  py::class_<Tokenizer>(m, "Tokenizer", R"(Text to token ids, from the tokenizer files of a checkpoint.
 
-Ids and offsets equal those of the Hugging Face fast tokenizer for the models it reads (WordPiece as in BERT).
+Ids and offsets equal those of the Hugging Face fast tokenizer. It reads tokenizer.json, else the older files: vocab.txt,
+vocab.json with merges.txt, SentencePiece models.
 
 >>> tokenizer = trine.Tokenizer.load("all-MiniLM-L6-v2")    # doctest: +SKIP
 >>> tokenizer.encode("the red one").tokens                  # doctest: +SKIP
 ['[CLS]', 'the', 'red', 'one', '[SEP]'])")
       .def_static("load", &Tokenizer::load, py::arg("path"), NoGil(),
-                  "Reads a tokenizer.json, or the one in a directory. RuntimeError names what is not supported.")
+                  "Reads a tokenizer.json, or the files in a directory. RuntimeError names what is not supported.")
       .def(
           "encode",
           [](const Tokenizer& self, const py::str& text, std::int64_t max_length) {
@@ -48,6 +49,8 @@ Ids and offsets equal those of the Hugging Face fast tokenizer for the models it
           py::arg("text"), py::kw_only(), py::arg("max_length") = 0,
           "The tokens of a text, cut to max_length (special tokens included; 0: no limit).")
       .def_property_readonly("pad_id", &Tokenizer::pad_id, "The id that fills short rows.")
+      .def_property_readonly("max_length", &Tokenizer::max_length,
+                             "Most tokens that the model was made for, as the files say; 0 if they say nothing.")
       .def_property_readonly("vocab_size", &Tokenizer::vocab_size, "Number of ids.")
       .def("describe", &Tokenizer::describe, "One line: model, normaliser, pre-tokeniser, post-processor.")
       .def("__repr__", [](const Tokenizer& self) { return "Tokenizer(" + self.describe() + ")"; });

@@ -1,16 +1,17 @@
 #include "trine/input/text.h"
 
-#include <algorithm>
 #include <limits>
 
 #include "detail/error.h"
 #include "detail/json.h"
 #include "input/detail/added_tokens.h"
-#include "input/detail/bert_normalizer.h"
-#include "input/detail/bert_pre_tokenizer.h"
+#include "input/detail/model.h"
+#include "input/detail/normalizer.h"
+#include "input/detail/older_files.h"
 #include "input/detail/post_processor.h"
+#include "input/detail/pre_tokenizer.h"
+#include "input/detail/tokenizer_draft.h"
 #include "input/detail/unicode.h"
-#include "input/detail/wordpiece.h"
 
 namespace trine {
 
@@ -30,32 +31,52 @@ const Json& part(const Json& file, const char* key) {
   return found == file.end() ? null : *found;
 }
 
-/// The id that padding uses: the file's, else that of [PAD], else 0.
-std::int32_t read_pad_id(const Json& file, const std::vector<std::string>& tokens) {
+/// The id that padding uses: that of the configuration's pad_token, else the file's, else that of [PAD] or <pad>, else
+/// 0.
+std::int32_t read_pad_id(const Json& file, const Json& config, const detail::Vocabulary& vocabulary) {
+  const Json& named = part(config, "pad_token");
+  if (!named.is_null()) {
+    const std::int32_t id = vocabulary.find(named.is_object() ? detail::get<std::string>(kLoad, named, "content")
+                                                              : detail::get<std::string>(kLoad, config, "pad_token"));
+    if (id >= 0) return id;
+  }
   const Json& padding = part(file, "padding");
   if (!padding.is_null()) {
     const auto id = detail::get<std::int32_t>(kLoad, padding, "pad_id");
-    if (id < 0 || static_cast<std::size_t>(id) >= tokens.size()) {
-      failure(kLoad, "the pad_id is ", id, ", ids end at ", tokens.size() - 1);
+    if (id < 0 || static_cast<std::size_t>(id) >= vocabulary.tokens.size()) {
+      failure(kLoad, "the pad_id is ", id, ", ids end at ", vocabulary.tokens.size() - 1);
     }
     return id;
   }
-  const auto found = std::find(tokens.begin(), tokens.end(), "[PAD]");
-  return found == tokens.end() ? 0 : static_cast<std::int32_t>(found - tokens.begin());
+  for (const char* token : {"[PAD]", "<pad>"}) {
+    if (const std::int32_t id = vocabulary.find(token); id >= 0) return id;
+  }
+  return 0;
+}
+
+/// The configuration's model_max_length unless it is the huge number that stands for none, else the file's truncation.
+std::int64_t read_max_length(const Json& file, const Json& config) {
+  constexpr double kHuge = 1e9;
+  const auto configured = detail::get_or<double>(kLoad, config, "model_max_length", kHuge);
+  if (configured >= 1 && configured < kHuge) return static_cast<std::int64_t>(configured);
+  const auto length = detail::get_or<std::int64_t>(kLoad, part(file, "truncation"), "max_length", 0);
+  return length < 0 ? 0 : length;
 }
 
 }  // namespace
 
 struct Tokenizer::Impl {
-  detail::BertNormalizer normalizer;
-  detail::BertPreTokenizer pre_tokenizer;
-  detail::WordPiece model;
-  std::vector<std::string> tokens;  // by id, added ones included
+  detail::Normalizer normalizer;
+  detail::PreTokenizer pre_tokenizer;
+  std::unique_ptr<const detail::Model> model;
+  detail::Vocabulary vocabulary;  // added tokens included
   detail::AddedTokens added;
   detail::PostProcessor post_processor;
   std::int32_t pad_id = 0;
+  std::int64_t max_length = 0;
 
-  explicit Impl(const Json& file);
+  /// `config`: the tokenizer_config.json, or null.
+  Impl(const Json& file, const Json& config);
 
   /// Appends the tokens of `text`, at least `enough` of them if there are as many.
   void tokenize(std::u32string_view text, std::size_t enough, Encoding& encoding) const;
@@ -64,17 +85,18 @@ struct Tokenizer::Impl {
   void tokenize_normalized(const detail::Normalized& text, std::size_t enough, Encoding& encoding) const;
 };
 
-Tokenizer::Impl::Impl(const Json& file) {
+Tokenizer::Impl::Impl(const Json& file, const Json& config) {
   if (const auto version = detail::get_or<std::string>(kLoad, file, "version", "1.0"); version != "1.0") {
     failure(kLoad, "the version is ", detail::shown(version), ", wanted \"1.0\"");
   }
-  normalizer = detail::BertNormalizer::from_json(kLoad, part(file, "normalizer"));
-  pre_tokenizer = detail::BertPreTokenizer::from_json(kLoad, part(file, "pre_tokenizer"));
-  model = detail::WordPiece::from_json(kLoad, part(file, "model"));
-  tokens = model.tokens();
-  added = detail::AddedTokens::from_json(kLoad, part(file, "added_tokens"), normalizer, tokens, model.size());
-  post_processor = detail::PostProcessor::from_json(kLoad, part(file, "post_processor"), tokens.size());
-  pad_id = read_pad_id(file, tokens);
+  normalizer = detail::Normalizer::from_json(kLoad, part(file, "normalizer"));
+  pre_tokenizer = detail::PreTokenizer::from_json(kLoad, part(file, "pre_tokenizer"));
+  model = detail::read_model(kLoad, part(file, "model"));
+  vocabulary = model->vocabulary();
+  added = detail::AddedTokens::from_json(kLoad, part(file, "added_tokens"), normalizer, vocabulary);
+  post_processor = detail::PostProcessor::from_json(kLoad, part(file, "post_processor"), vocabulary.tokens.size());
+  pad_id = read_pad_id(file, config, vocabulary);
+  max_length = read_max_length(file, config);
 }
 
 void Tokenizer::Impl::tokenize(std::u32string_view text, std::size_t enough, Encoding& encoding) const {
@@ -93,30 +115,33 @@ void Tokenizer::Impl::tokenize(std::u32string_view text, std::size_t enough, Enc
 
 void Tokenizer::Impl::tokenize_normalized(const detail::Normalized& text, std::size_t enough,
                                           Encoding& encoding) const {
-  const std::u32string_view chars = text.chars;
-  const auto offsets = [&](std::size_t begin, std::size_t end) {
-    return std::pair(text.spans[begin].begin, text.spans[end - 1].end);
-  };
-  std::vector<detail::WordPiece::Piece> pieces;
-  for (const auto& [begin, end, id] : added.split_normalized(chars)) {
+  std::vector<detail::Piece> pieces;
+  for (const auto& [begin, end, id] : added.split_normalized(text.chars)) {
     if (encoding.ids.size() >= enough) return;
-    const auto part = chars.substr(begin, end - begin);
     if (id >= 0) {
       encoding.ids.push_back(id);
-      encoding.tokens.push_back(detail::encode_utf8(part));
-      encoding.offsets.push_back(offsets(begin, end));
+      encoding.tokens.push_back(detail::encode_utf8(std::u32string_view(text.chars).substr(begin, end - begin)));
+      encoding.offsets.emplace_back(text.spans[begin].begin, text.spans[end - 1].end);
       continue;
     }
-    pre_tokenizer.split(part, [&, start = begin](std::size_t from, std::size_t to) {
+    detail::Words words;
+    words.text.add(text, begin, end);
+    words.words.push_back({0, end - begin});
+    pre_tokenizer(words);
+    for (const detail::Words::Word& word : words.words) {
+      if (encoding.ids.size() >= enough) return;
+      const std::u32string_view chars = words.chars(word);
       pieces.clear();
-      model.tokenize(part.substr(from, to - from), pieces);
-      for (const auto& piece : pieces) {
+      model->tokenize(chars, pieces);
+      for (const detail::Piece& piece : pieces) {
         encoding.ids.push_back(piece.id);
-        encoding.tokens.push_back(tokens[static_cast<std::size_t>(piece.id)]);
-        encoding.offsets.push_back(offsets(start + from + piece.begin, start + from + piece.end));
+        encoding.tokens.push_back(piece.as_written
+                                      ? detail::encode_utf8(chars.substr(piece.begin, piece.end - piece.begin))
+                                      : vocabulary.tokens[static_cast<std::size_t>(piece.id)]);
+        encoding.offsets.emplace_back(words.text.spans[word.begin + piece.begin].begin,
+                                      words.text.spans[word.begin + piece.end - 1].end);
       }
-      return encoding.ids.size() < enough;
-    });
+    }
   }
 }
 
@@ -124,8 +149,13 @@ Tokenizer::Tokenizer(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) 
 
 Tokenizer Tokenizer::load(const std::filesystem::path& path) {
   std::error_code error;
-  const auto file = std::filesystem::is_directory(path, error) ? path / "tokenizer.json" : path;
-  return Tokenizer(std::make_shared<const Impl>(detail::read_json(kLoad, file, {.unique_keys = true})));
+  const bool directory = std::filesystem::is_directory(path, error);
+  const auto file = directory ? path / "tokenizer.json" : path;
+  const Json config = directory ? detail::read_json_if_there(kLoad, path / "tokenizer_config.json") : Json();
+  const bool older = directory && !std::filesystem::exists(file, error);
+  return Tokenizer(std::make_shared<const Impl>(
+      older ? detail::convert_older_files(kLoad, path, config) : detail::read_json(kLoad, file, {.unique_keys = true}),
+      config));
 }
 
 Encoding Tokenizer::encode(std::string_view text, std::int64_t max_length) const {
@@ -142,33 +172,27 @@ Encoding Tokenizer::encode(std::string_view text, std::int64_t max_length) const
       max_length == 0 ? std::numeric_limits<std::size_t>::max() / 2 : static_cast<std::size_t>(max_length - special);
 
   Encoding encoding;
-  const auto add_special = [&](const std::vector<detail::PostProcessor::Special>& specials) {
-    for (const auto& [id, token] : specials) {
-      encoding.ids.push_back(id);
-      encoding.tokens.push_back(token);
-      encoding.offsets.emplace_back(0, 0);
-    }
-  };
-  add_special(impl_->post_processor.before());
-  const std::size_t most = encoding.ids.size() + room;
-  impl_->tokenize(detail::decode_utf8(kEncode, text), most + 1, encoding);
-  encoding.truncated = encoding.ids.size() > most;
+  impl_->tokenize(detail::decode_utf8(kEncode, text), room + 1, encoding);
+  encoding.truncated = encoding.ids.size() > room;
   if (encoding.truncated) {
-    encoding.ids.resize(most);
-    encoding.tokens.resize(most);
-    encoding.offsets.resize(most);
+    encoding.ids.resize(room);
+    encoding.tokens.resize(room);
+    encoding.offsets.resize(room);
   }
-  add_special(impl_->post_processor.after());
+  impl_->post_processor(encoding);
   return encoding;
 }
 
 std::int32_t Tokenizer::pad_id() const { return impl_->pad_id; }
 
-std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(impl_->tokens.size()); }
+std::int64_t Tokenizer::max_length() const { return impl_->max_length; }
+
+std::int64_t Tokenizer::vocab_size() const { return static_cast<std::int64_t>(impl_->vocabulary.tokens.size()); }
 
 std::string Tokenizer::describe() const {
-  return impl_->model.describe() + ", " + std::to_string(impl_->added.size()) + " added tokens, " +
-         impl_->normalizer.describe() + ", BertPreTokenizer, " + impl_->post_processor.describe();
+  return impl_->model->describe() + ", " + std::to_string(impl_->added.size()) + " added tokens, " +
+         impl_->normalizer.describe() + ", " + impl_->pre_tokenizer.describe() + ", " +
+         impl_->post_processor.describe();
 }
 
 void check_utf8(std::string_view text) { detail::decode_utf8("check_utf8", text); }

@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import tokenizers
-from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
 FOLDER = Path(__file__).parent / "text"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -219,6 +219,11 @@ def unicode_properties() -> dict:
     def moves(c: int) -> bool:  # U+0345 has the highest combining class, 240, U+0334 the lowest, 1
         return nfd.normalize_str(f"a\u0345{chr(c)}\u0334") != f"a\u0345{chr(c)}\u0334"
 
+    def is_class(pattern: str) -> list[int]:
+        remove = normalizers.Replace(Regex(pattern), "")
+        return ranges([c for c in CODE_POINTS if remove.normalize_str(chr(c)) == ""])
+
+    digits, accents = pre_tokenizers.Digits(individual_digits=True), normalizers.StripAccents()
     whole = [c for c in CODE_POINTS if nfd.normalize_str(chr(c)) == chr(c)]
     return {
         "tokenizers": tokenizers.__version__,
@@ -228,8 +233,14 @@ def unicode_properties() -> dict:
         "word": ranges([c for c in CODE_POINTS if finder.encode(f"{chr(c)}<x>").ids != [0, 1]]),
         "nonspacing": ranges([c for c in whole if strip.normalize_str(f"a{chr(c)}b") == "ab"]),
         "combining": ranges([c for c in whole if moves(c)]),
+        "letter": is_class(r"\p{L}"),
+        "number": is_class(r"\p{N}"),
+        "numeric": ranges([c for c in CODE_POINTS if len(digits.pre_tokenize_str(f"a{chr(c)}b")) == 3]),
+        "mark": ranges([c for c in CODE_POINTS if accents.normalize_str(chr(c)) == ""]),
         "lower": hashes(lower.normalize_str),
         "decomposed": hashes(nfd.normalize_str),
+        "compatible": hashes(normalizers.NFKD().normalize_str),
+        "composed": hashes(normalizers.NFC().normalize_str),
     }
 
 

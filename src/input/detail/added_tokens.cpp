@@ -27,8 +27,8 @@ AddedTokens::Rule AddedTokens::read_rule(const char* who, const Json& json) {
           .special = get<bool>(who, json, "special")};
 }
 
-AddedTokens AddedTokens::from_json(const char* who, const Json& json, const BertNormalizer& normalizer,
-                                   std::vector<std::string>& vocabulary, std::size_t vocabulary_count) {
+AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Normalizer& normalizer,
+                                   Vocabulary& vocabulary) {
   AddedTokens added;
   if (json.is_null()) return added;
   if (!json.is_array()) failure(who, "\"added_tokens\" is not an array");
@@ -36,11 +36,12 @@ AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Bert
     failure(who, "there are ", json.size(), " added tokens, at most ", kMaxTokens, " are accepted");
 
   std::map<std::string_view, std::int32_t> known;
-  for (std::size_t id = 0; id < vocabulary.size(); ++id) {
-    if (!vocabulary[id].empty()) known.emplace(vocabulary[id], static_cast<std::int32_t>(id));
+  for (std::size_t id = 0; id < vocabulary.tokens.size(); ++id) {
+    if (!vocabulary.tokens[id].empty()) known[vocabulary.tokens[id]] = static_cast<std::int32_t>(id);
   }
   std::set<std::string> contents;
-  auto next = static_cast<std::int32_t>(vocabulary_count);
+  auto next = static_cast<std::int32_t>(vocabulary.size);
+  std::vector<std::string>& tokens = vocabulary.tokens;
   for (const Json& entry : json) {
     Rule rule = read_rule(who, entry);
     if (rule.content.empty()) failure(who, "an added token is empty");
@@ -54,9 +55,9 @@ AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Bert
   }
   for (const Rule& rule : added.rules_) {
     const auto id = static_cast<std::size_t>(rule.id);
-    if (id >= vocabulary.size()) vocabulary.resize(id + 1);
-    if (vocabulary[id].empty()) vocabulary[id] = rule.content;
-    if (vocabulary[id] != rule.content)
+    if (id >= tokens.size()) tokens.resize(id + 1);
+    if (tokens[id].empty()) tokens[id] = rule.content;
+    if (tokens[id] != rule.content)
       failure(who, "the id ", id, " of the added token ", shown(rule.content), " is taken");
   }
 

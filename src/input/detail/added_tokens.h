@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "detail/json.h"
-#include "input/detail/bert_normalizer.h"
+#include "input/detail/model.h"
+#include "input/detail/normalizer.h"
 #include "input/detail/trie.h"
 
 namespace trine::detail {
@@ -21,8 +22,7 @@ class AddedTokens {
   };
 
   /// Tokens that are not in `vocabulary` yet are appended to it and have to have the ids that follow.
-  static AddedTokens from_json(const char* who, const Json& json, const BertNormalizer& normalizer,
-                               std::vector<std::string>& vocabulary, std::size_t vocabulary_count);
+  static AddedTokens from_json(const char* who, const Json& json, const Normalizer& normalizer, Vocabulary& vocabulary);
 
   /// Cuts text as written at the tokens to be matched there.
   std::vector<Part> split_raw(std::u32string_view text) const { return split(text, raw_); }

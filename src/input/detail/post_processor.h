@@ -3,36 +3,51 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "detail/json.h"
+#include "trine/input/text.h"
 
 namespace trine::detail {
 
-/// The special tokens before and after the tokens of one text: "TemplateProcessing" (its template for a single text) or
-/// "BertProcessing" of a tokenizer.json.
+/// The "post_processor" of a tokenizer.json: special tokens before and after the tokens of one text, and offsets
+/// without the spaces that byte-level tokens begin with.
 class PostProcessor {
  public:
-  struct Special {
-    std::int32_t id;
-    std::string token;
-  };
-
-  /// `json`: the "post_processor" of the file; null adds nothing. Ids have to be below `id_count`.
+  /// `json`: null does nothing. Ids have to be below `id_count`.
   static PostProcessor from_json(const char* who, const Json& json, std::size_t id_count);
 
-  const std::vector<Special>& before() const { return before_; }
-  const std::vector<Special>& after() const { return after_; }
-  std::size_t count() const { return before_.size() + after_.size(); }
+  /// `encoding`: the tokens of the text alone.
+  void operator()(Encoding& encoding) const;
+
+  /// How many special tokens it adds.
+  std::size_t count() const;
 
   std::string describe() const;
 
  private:
-  void read_template(const char* who, const Json& json);
-  void read_bert(const char* who, const Json& json);
+  struct Special {
+    std::int32_t id;
+    std::string token;
+  };
+  struct Surround {
+    std::string name;
+    std::vector<Special> before, after;
+    bool once;  ///< tokens that end the text already are not added again
+  };
+  struct Trim {
+    std::string name;
+    bool add_prefix_space;  ///< one space at the start of the text has been added and is not trimmed
+  };
 
-  std::string type_ = "no post-processor";
-  std::vector<Special> before_, after_;
+  void add(const char* who, const Json& json);
+  static Surround read_template(const char* who, const Json& json);
+  static Surround read_pair(const char* who, const Json& json, const std::string& type);
+  static void surround(Encoding& encoding, const Surround& step);
+  static void trim(Encoding& encoding, const Trim& step);
+
+  std::vector<std::variant<Surround, Trim>> steps_;
 };
 
 }  // namespace trine::detail

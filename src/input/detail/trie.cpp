@@ -2,7 +2,16 @@
 
 #include <algorithm>
 
+#include "detail/error.h"
+#include "input/detail/unicode.h"
+
 namespace trine::detail {
+
+namespace {
+
+constexpr std::size_t kMaxCharacters = 16'000'000;  // of all tokens together: the trie takes 12 bytes for each
+
+}  // namespace
 
 Trie::Trie(std::vector<std::pair<std::u32string, std::int32_t>> entries) : labels_{0} {
   std::stable_sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -32,8 +41,19 @@ Trie::Trie(std::vector<std::pair<std::u32string, std::int32_t>> entries) : label
   first_child_.push_back(static_cast<std::int32_t>(groups.size()));
 }
 
-std::int32_t Trie::walk(std::u32string_view text) const {
-  std::int32_t node = kRoot;
+Trie Trie::of_tokens(const char* who, const std::vector<std::string>& tokens) {
+  std::vector<std::pair<std::u32string, std::int32_t>> entries;
+  std::size_t characters = 0;
+  for (std::size_t id = tokens.size(); id-- > 0;) {
+    if (tokens[id].empty()) continue;
+    entries.emplace_back(decode_utf8(who, tokens[id]), static_cast<std::int32_t>(id));
+    characters += entries.back().first.size();
+    if (characters > kMaxCharacters) failure(who, "the vocabulary has more than ", kMaxCharacters, " characters");
+  }
+  return Trie(std::move(entries));
+}
+
+std::int32_t Trie::walk(std::u32string_view text, std::int32_t node) const {
   for (std::size_t i = 0; i < text.size() && node != kNowhere; ++i) node = child(node, text[i]);
   return node;
 }

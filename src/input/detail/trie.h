@@ -26,8 +26,19 @@ class Trie {
   /// Values are not negative. Of equal strings the first one counts; an empty string is ignored.
   explicit Trie(std::vector<std::pair<std::u32string, std::int32_t>> entries);
 
-  /// The node that `text` leads to from the root, or kNowhere.
-  std::int32_t walk(std::u32string_view text) const;
+  /// Tokens by id, empty ones left out. Of equal tokens the last one counts, as in the reference.
+  static Trie of_tokens(const char* who, const std::vector<std::string>& tokens);
+
+  /// The node that `text` leads to from `node`, or kNowhere.
+  std::int32_t walk(std::u32string_view text, std::int32_t node = kRoot) const;
+
+  /// The value of exactly the entry that ends at `node`, -1 if none does.
+  std::int32_t value(std::int32_t node) const {
+    return node == kNowhere ? -1 : values_[static_cast<std::size_t>(node)];
+  }
+
+  /// The value of exactly `text`, -1 if it is not an entry.
+  std::int32_t find(std::u32string_view text) const { return value(walk(text)); }
 
   /// The longest entry that `text` starts with; from another node than the root, of the entries below it.
   Match longest(std::u32string_view text, std::int32_t from = kRoot) const;

@@ -83,6 +83,48 @@ constexpr Range kAlsoWord[] = {
     {0x1E5D0, 0x1E5FA}, {0x2EBF0, 0x2EE5D},
 };
 
+constexpr Range kAlsoLetter[] = {{0x1C89, 0x1C8A},   {0xA7CB, 0xA7CD},   {0xA7DA, 0xA7DC},   {0x105C0, 0x105F3},
+                                 {0x10D4A, 0x10D65}, {0x10D6F, 0x10D85}, {0x10EC2, 0x10EC4}, {0x11380, 0x11389},
+                                 {0x1138B, 0x1138B}, {0x1138E, 0x1138E}, {0x11390, 0x113B5}, {0x113B7, 0x113B7},
+                                 {0x113D1, 0x113D1}, {0x113D3, 0x113D3}, {0x11BC0, 0x11BE0}, {0x13460, 0x143FA},
+                                 {0x16100, 0x1611D}, {0x16D40, 0x16D6C}, {0x18CFF, 0x18CFF}, {0x1E5D0, 0x1E5ED},
+                                 {0x1E5F0, 0x1E5F0}, {0x2EBF0, 0x2EE5D}};
+
+constexpr Range kAlsoNumber[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0x11BF0, 0x11BF9}, {0x16130, 0x16139},
+                                 {0x16D70, 0x16D79}, {0x1CCF0, 0x1CCF9}, {0x1E5F1, 0x1E5FA}};
+
+constexpr Range kNotMark[] = {
+    {0x7FD, 0x7FD},     {0x898, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xAFA, 0xAFF},
+    {0xB55, 0xB55},     {0xC04, 0xC04},     {0xC3C, 0xC3C},     {0xCF3, 0xCF3},     {0xD00, 0xD00},
+    {0xD3B, 0xD3C},     {0xD81, 0xD81},     {0xEBA, 0xEBA},     {0xECE, 0xECE},     {0x1715, 0x1715},
+    {0x180F, 0x180F},   {0x1ABF, 0x1ACE},   {0x1CF7, 0x1CF7},   {0x1DF6, 0x1DFA},   {0xA82C, 0xA82C},
+    {0xA8FF, 0xA8FF},   {0x10D24, 0x10D27}, {0x10EAB, 0x10EAC}, {0x10EFD, 0x10EFF}, {0x10F46, 0x10F50},
+    {0x10F82, 0x10F85}, {0x11070, 0x11070}, {0x11073, 0x11074}, {0x110C2, 0x110C2}, {0x11145, 0x11146},
+    {0x111C9, 0x111C9}, {0x111CE, 0x111CF}, {0x11241, 0x11241}, {0x1133B, 0x1133B}, {0x1145E, 0x1145E},
+    {0x1182C, 0x1183A}, {0x11930, 0x11935}, {0x11937, 0x11938}, {0x1193B, 0x1193E}, {0x11940, 0x11940},
+    {0x11942, 0x11943}, {0x119D1, 0x119D7}, {0x119DA, 0x119E0}, {0x119E4, 0x119E4}, {0x11A01, 0x11A0A},
+    {0x11A33, 0x11A39}, {0x11A3B, 0x11A3E}, {0x11A47, 0x11A47}, {0x11A51, 0x11A5B}, {0x11A8A, 0x11A99},
+    {0x11D31, 0x11D36}, {0x11D3A, 0x11D3A}, {0x11D3C, 0x11D3D}, {0x11D3F, 0x11D45}, {0x11D47, 0x11D47},
+    {0x11D8A, 0x11D8E}, {0x11D90, 0x11D91}, {0x11D93, 0x11D97}, {0x11EF3, 0x11EF6}, {0x11F00, 0x11F01},
+    {0x11F03, 0x11F03}, {0x11F34, 0x11F3A}, {0x11F3E, 0x11F42}, {0x13440, 0x13440}, {0x13447, 0x13455},
+    {0x16F4F, 0x16F4F}, {0x16F7F, 0x16F87}, {0x16FE4, 0x16FE4}, {0x16FF0, 0x16FF1}, {0x1CF00, 0x1CF2D},
+    {0x1CF30, 0x1CF46}, {0x1E08F, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE}, {0x1E2EC, 0x1E2EF},
+    {0x1E4EC, 0x1E4EF}};
+
+constexpr Range kNotCompatible[] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},
+                                    {0x10781, 0x10785}, {0x10787, 0x107B0}, {0x107B2, 0x107BA},
+                                    {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+
+/// Marks of Unicode 16.
+constexpr Range kNewMark[] = {{0x897, 0x897},     {0x10D69, 0x10D6D}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
+                              {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0},
+                              {0x113D2, 0x113D2}, {0x113E1, 0x113E2}, {0x11F5A, 0x11F5A}, {0x1611E, 0x1612F},
+                              {0x1E5EE, 0x1E5EF}};
+
+/// Unassigned and invisible: they end graphemes as control characters do.
+constexpr Range kInvisible[] = {{0x2065, 0x2065},   {0xFFF0, 0xFFF8},   {0xE0000, 0xE0000},
+                                {0xE0002, 0xE001F}, {0xE0080, 0xE00FF}, {0xE01F0, 0xE0FFF}};
+
 /// Alphabetic symbols: circled and squared Latin letters.
 constexpr Range kLetterSymbols[] = {{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 
@@ -154,10 +196,6 @@ std::string encode_utf8(std::u32string_view text) {
   return out;
 }
 
-FewChars::FewChars(std::span<const char32_t> chars) : size_(std::min(chars.size(), chars_.size())) {
-  std::copy_n(chars.begin(), size_, chars_.begin());
-}
-
 bool is_whitespace(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
   return c == 0x85 || is_category(c, UTF8PROC_CATEGORY_ZS, UTF8PROC_CATEGORY_ZP);
@@ -182,6 +220,24 @@ bool is_nonspacing_mark(char32_t c) {
   return property(c).category == UTF8PROC_CATEGORY_MN && !in(kNotNonspacing, c);
 }
 
+bool is_mark(char32_t c) {
+  if (c < 0x300) return false;
+  if (c == 0x1CF2 || c == 0x1CF3) return true;  // letters since Unicode 12
+  return is_category(c, UTF8PROC_CATEGORY_MN, UTF8PROC_CATEGORY_ME) && !in(kNotMark, c);
+}
+
+bool is_letter(char32_t c) {
+  if (c < 0x80) return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+  return is_category(c, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LO) || in(kAlsoLetter, c);
+}
+
+bool is_number(char32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
+  return is_category(c, UTF8PROC_CATEGORY_ND, UTF8PROC_CATEGORY_NO) || in(kAlsoNumber, c);
+}
+
+bool is_numeric(char32_t c) { return is_number(c) || (c >= 0x11DE0 && c <= 0x11DE9) || (c >= 0x16FF4 && c <= 0x16FF6); }
+
 bool is_word(char32_t c) {
   if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_';
   return is_category(c, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_NL) || property(c).category == UTF8PROC_CATEGORY_PC ||
@@ -194,11 +250,11 @@ int combining_class(char32_t c) {
   return value != 0 && in(kClassZero, c) ? 0 : value;
 }
 
-FewChars to_lower(char32_t c) {
+Parts to_lower(char32_t c) {
   if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
   if (c == 0x130) {  // the only letter whose small form is two code points
-    constexpr char32_t kDottedI[] = {'i', 0x307};
-    return FewChars(kDottedI);
+    constexpr utf8proc_int32_t kDottedI[] = {'i', 0x307};
+    return Parts(std::span(kDottedI));
   }
   for (const CaseRange& range : kNewCapitals) {
     if (c < range.first) break;
@@ -209,17 +265,34 @@ FewChars to_lower(char32_t c) {
   return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
 }
 
-FewChars decompose(char32_t c) {
-  if (c < 0xC0 || c == 0x11938) return c;  // the latter has had a decomposition since Unicode 13
-  utf8proc_int32_t parts[4];
+Parts decompose(char32_t c, bool compatible) {
+  if (c < 0xA0 || c == 0x11938) return c;  // the latter has had a decomposition since Unicode 13
+  const bool compat = compatible && !in(kNotCompatible, c);
+  utf8proc_int32_t parts[Parts::kMost];
   int boundary = 0;
-  const auto count =
-      utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), parts, std::size(parts), UTF8PROC_DECOMPOSE, &boundary);
-  if (count <= 1) return count == 1 ? static_cast<char32_t>(parts[0]) : c;
-  std::array<char32_t, 4> chars{};
-  const auto size = std::min(static_cast<std::size_t>(count), chars.size());
-  std::copy_n(parts, size, chars.begin());
-  return FewChars(std::span(chars).first(size));
+  const auto count = utf8proc_decompose_char(
+      static_cast<utf8proc_int32_t>(c), parts, Parts::kMost,
+      static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | (compat ? UTF8PROC_COMPAT : 0)), &boundary);
+  Parts out(c);
+  if (count > 0)
+    out = Parts(std::span(parts).first(std::min<std::size_t>(static_cast<std::size_t>(count), Parts::kMost)));
+  return out;
+}
+
+char32_t compose(char32_t first, char32_t second) {
+  if (second < 0x300 || first == 0x11935) return 0;  // the latter composes since Unicode 13
+  utf8proc_int32_t pair[] = {static_cast<utf8proc_int32_t>(first), static_cast<utf8proc_int32_t>(second)};
+  const auto length =
+      utf8proc_normalize_utf32(pair, 2, static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  return length == 1 ? static_cast<char32_t>(pair[0]) : 0;
+}
+
+bool starts_grapheme(char32_t before, char32_t c, std::int32_t& state) {
+  if (before < 0x300 && c < 0x300) return before != '\r' || c != '\n';
+  const auto known = [](char32_t x) -> utf8proc_int32_t {  // one that utf8proc knows, of the same kind
+    return in(kNewMark, x) ? 0x300 : in(kInvisible, x) ? 0x1 : static_cast<utf8proc_int32_t>(x);
+  };
+  return utf8proc_grapheme_break_stateful(known(before), known(c), &state);
 }
 
 }  // namespace trine::detail
