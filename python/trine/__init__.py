@@ -21,11 +21,13 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
 
 from ._trine import (
     AudioEncoder,
+    Encoders,
     Encoding,
     Hit,
     ImageEncoder,
     Product,
     Reason,
+    Similarity,
     TextEncoder,
     Tokenizer,
     __version__,
@@ -47,7 +49,9 @@ __all__ = [
     "whisper_mel",
     # encoders
     "AudioEncoder",
+    "Encoders",
     "ImageEncoder",
+    "Similarity",
     "TextEncoder",
     "load_encoder",
     # embedder
