@@ -141,13 +141,21 @@ TEST(Clip, WrongConfigsAreRefusedByKey) {
                    {"/vision_config/image_size", Json::array({32, 40})},
                    {"/vision_config/patch_size", 33},
                    {"/vision_config/num_channels", 1},
-                   {"/text_config/vocab_size", 3},
+                   {"/text_config/vocab_size", 3, "token_embedding"},
                    {"/text_config/vocab_size", 1 << 22},
                    {"/text_config/max_position_embeddings", 0},
                    {"/text_config/eos_token_id", 5},
                    {"/text_config/eos_token_id", Json::array({2})},
                    {"/text_config/intermediate_size", 70'000}},
                   [](const fs::path& path) { load_clip(path); });
+  const Directory small(kVision / "clip");
+  small.change("config.json", [](Json& json) { json["text_config"]["vocab_size"] = 20; });
+  small.change_weights([](auto& tensors) {
+    Tensor& table = tensors["text_model.embeddings.token_embedding.weight"];
+    table = table.slice(0, 0, 20).contiguous();
+  });
+  const std::string ids = refusal<std::runtime_error>([&] { load_clip(small.path()); });
+  EXPECT_NE(ids.find("28 ids, \"vocab_size\" is 20"), std::string::npos) << ids;
   const Directory vast(kVision / "clip");
   vast.change("config.json", [](Json& json) {
     json["text_config"]["hidden_size"] = json["text_config"]["intermediate_size"] = 16'384;

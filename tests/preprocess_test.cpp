@@ -71,7 +71,7 @@ TEST(ImageProcessor, AFileThatSaysNothingIsTheFamilys) {
 TEST(ImageProcessor, DescribesItself) {
   const std::string clip = described(load(Json::object()).describe());
   for (const char* part : {"CLIPImageProcessor", "short side to 224 px", "bicubic (Pillow)", "centre crop 224 x 224",
-                           "mean (0.481455, 0.457827, 0.408211)", "std (0.26"}) {
+                           "mean (0.481455, 0.457828, 0.408211)", "std (0.26"}) {
     EXPECT_NE(clip.find(part), std::string::npos) << part << " in " << clip;
   }
   const std::string naflex = described(load(Json::object(), "Siglip2ImageProcessor").describe());
@@ -96,6 +96,11 @@ TEST(ImageProcessor, WrongOptionsAreRefusedByKey) {
       {"resample", 6},
       {"resample", -2},
       {"resample", "bicubic"},
+      {"resample", nullptr},
+      {"size", nullptr},
+      {"crop_size", nullptr},
+      {"rescale_factor", nullptr},
+      {"image_mean", nullptr},
       {"do_resize", 1},
       {"do_pad", true},
       {"rescale_factor", "1/255"},

@@ -106,7 +106,7 @@ TEST(Siglip, WrongDirectoriesAreRefused) {
                    {"/vision_config/patch_size", 0},
                    {"/text_config/projection_size", 16},
                    {"/text_config/num_attention_heads", 3},
-                   {"/text_config/vocab_size", 5},
+                   {"/text_config/vocab_size", 5, "token_embedding"},
                    {"/text_config/max_position_embeddings", 13, "position_embedding"}},
                   load);
   expect_refusals("siglip2", "config.json", {{"/vision_config/num_patches", 15}, {"/vision_config/patch_size", 16}},

@@ -48,7 +48,7 @@ TEST(Vit, WrongDirectoriesAreRefused) {
                    {"/hidden_act", "gelu_11"},
                    {"/pooler_act", "x"},
                    {"/pooler_output_size", 21, "pooler.dense"},
-                   {"/qkv_bias", false, "query.bias"},
+                   {"/qkv_bias", false, "attention.key.bias"},
                    {"/image_size", 48, "image processor"},
                    {"/patch_size", Json::array({8, 4})},
                    {"/num_hidden_layers", 1, "encoder.layer.1."},

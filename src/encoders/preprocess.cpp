@@ -88,6 +88,13 @@ std::string read_type(const detail::Json& json, std::string_view fallback) {
   return name;
 }
 
+/// Where a key is missing the class decides; null switches off.
+bool read_switch(const detail::Json& json, const char* key, bool fallback) {
+  const auto found = json.find(key);
+  if (found == json.end()) return fallback;
+  return found->is_null() ? false : detail::get<bool>(kLoad, json, key);
+}
+
 int read_side(const detail::Json& json, const char* key) {
   return static_cast<int>(detail::read_size(kLoad, json, key, kMaxSide));
 }
@@ -95,7 +102,8 @@ int read_side(const detail::Json& json, const char* key) {
 /// {"height": ..., "width": ...} and its like; older files have a number or a pair.
 ImageSize read_image_size(const detail::Json& json, const char* key, const ImageSize& fallback, bool to_square) {
   const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) return fallback;
+  if (found == json.end()) return fallback;
+  if (found->is_null()) return {};
   if (found->is_number()) {
     const int side = read_side(json, key);
     return to_square ? square(side) : ImageSize{.shortest_edge = side};
@@ -121,10 +129,20 @@ ImageSize read_image_size(const detail::Json& json, const char* key, const Image
   return size;
 }
 
+/// Pillow's number of a filter.
+ResizeFilter read_filter(const detail::Json& json, ResizeFilter fallback) {
+  if (!json.contains("resample")) return fallback;
+  const auto number = detail::get<std::int64_t>(kLoad, json, "resample");
+  if (number < 0 || number >= std::ssize(kFilters)) {
+    detail::failure(kLoad, "\"resample\" is ", number, ", wanted 0 to ", kFilters.size() - 1);
+  }
+  return kFilters[static_cast<std::size_t>(number)];
+}
+
 /// One number for red, green and blue, or one for all three.
 std::array<float, 3> read_channels(const detail::Json& json, const char* key, const std::array<float, 3>& fallback) {
   const auto found = json.find(key);
-  if (found == json.end() || found->is_null()) return fallback;
+  if (found == json.end()) return fallback;
   if (found->is_number()) {
     const auto value = detail::get<float>(kLoad, json, key);
     return {value, value, value};
@@ -136,6 +154,11 @@ std::array<float, 3> read_channels(const detail::Json& json, const char* key, co
 
 void check(const ImageProcessor& processor) {
   const auto is_pair = [](const ImageSize& size) { return size.height != 0 && size.width != 0; };
+  const ImageSize& size = processor.size;
+  if (processor.do_resize && processor.max_num_patches == 0 && !is_pair(size) && size.shortest_edge == 0 &&
+      size.max_height == 0) {
+    detail::failure(kLoad, "\"do_resize\" wants a \"size\"");
+  }
   if (processor.do_center_crop && !is_pair(processor.crop_size)) {
     detail::failure(kLoad, "\"do_center_crop\" wants a \"crop_size\" of height and width");
   }
@@ -319,22 +342,22 @@ ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std:
     detail::failure(kLoad, "\"image_processor_type\" is ", detail::shown(processor.image_processor_type),
                     ", known are ", known);
   }
-  const bool to_square = detail::get_or(kLoad, json, "default_to_square", type->default_to_square);
-  processor.do_resize = detail::get_or(kLoad, json, "do_resize", true);
+  const bool to_square = read_switch(json, "default_to_square", type->default_to_square);
+  processor.do_resize = read_switch(json, "do_resize", true);
   processor.size = read_image_size(json, "size", type->size, to_square);
-  const auto number = detail::get_or<std::int64_t>(kLoad, json, "resample", -1);
-  if (number < -1 || number >= std::ssize(kFilters)) {
-    detail::failure(kLoad, "\"resample\" is ", number, ", wanted 0 to ", kFilters.size() - 1);
-  }
-  processor.resample = number == -1 ? type->resample : kFilters[static_cast<std::size_t>(number)];
-  processor.do_center_crop = detail::get_or(kLoad, json, "do_center_crop", type->do_center_crop);
+  processor.resample = processor.do_resize ? read_filter(json, type->resample) : type->resample;
+  processor.do_center_crop = read_switch(json, "do_center_crop", type->do_center_crop);
   processor.crop_size = read_image_size(json, "crop_size", type->crop_size, true);
-  processor.do_rescale = detail::get_or(kLoad, json, "do_rescale", true);
-  processor.rescale_factor = detail::get_or(kLoad, json, "rescale_factor", processor.rescale_factor);
-  processor.do_normalize = detail::get_or(kLoad, json, "do_normalize", true);
-  processor.image_mean = read_channels(json, "image_mean", type->mean);
-  processor.image_std = read_channels(json, "image_std", type->std);
-  processor.do_pad = detail::get_or(kLoad, json, "do_pad", false);
+  processor.do_rescale = read_switch(json, "do_rescale", true);
+  if (processor.do_rescale && json.contains("rescale_factor")) {
+    processor.rescale_factor = detail::get<double>(kLoad, json, "rescale_factor");
+  }
+  processor.do_normalize = read_switch(json, "do_normalize", true);
+  if (processor.do_normalize) {
+    processor.image_mean = read_channels(json, "image_mean", type->mean);
+    processor.image_std = read_channels(json, "image_std", type->std);
+  }
+  processor.do_pad = read_switch(json, "do_pad", false);
   processor.pad_size = read_image_size(json, "pad_size", {}, true);
   if (type->max_num_patches != 0) {  // its size follows from the patches; it neither crops nor pads pixels
     processor.patch_size = static_cast<int>(detail::read_size(kLoad, json, "patch_size", 256, type->patch_size));

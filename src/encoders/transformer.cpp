@@ -161,7 +161,11 @@ Tensor TokenEmbeddingImpl::forward(const Tensor& ids) const {
 
 Tensor resize_positions(const Tensor& positions, std::int64_t rows, std::int64_t columns, PositionResize how) {
   const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(positions.size(0)))));
-  const Tensor grid = positions.view({1, side, side, -1}).permute({0, 3, 1, 2});
+  // Strides as in each reference: on a channels-last grid torch's anti-aliased kernels give other numbers for one
+  // column.
+  const Tensor grid = how == PositionResize::antialiased_bilinear
+                          ? positions.view({side, side, -1}).permute({2, 0, 1}).unsqueeze(0)
+                          : positions.view({1, side, side, -1}).permute({0, 3, 1, 2});
   const auto resized = [&] {
     switch (how) {
       case PositionResize::bicubic:

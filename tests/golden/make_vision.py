@@ -45,7 +45,8 @@ def draw(width, height, seed):
 
 
 def write_pictures():
-    sizes = {"photo": (57, 40), "tall": (31, 66), "exact": (32, 32), "small": (20, 11), "strip": (71, 5), "dot": (1, 1)}
+    sizes = {"photo": (57, 40), "tall": (31, 66), "exact": (32, 32), "small": (20, 11), "strip": (71, 5), "dot": (1, 1),
+             "thread": (2, 60)}  # fmt: skip
     pictures = {name: torch.from_numpy(draw(*size, i)) for i, (name, size) in enumerate(sizes.items())}
     save_file(pictures, FOLDER / "pictures.safetensors")
     return {name: Image.fromarray(p.numpy()) for name, p in pictures.items()}
@@ -220,7 +221,7 @@ def write_siglip(pictures):
     processor = tf.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=24)
     model = make(folder, tf.Siglip2Model(tf.Siglip2Config(text_config=text_config, vision_config=vision)), 9, processor)
     tokenizer = write_tokenizer(folder, words, "$A [SEP]", "[PAD]")
-    tensors = image_stages(folder, model, pictures, [*PLAIN, "small", "strip", "dot"], image)
+    tensors = image_stages(folder, model, pictures, [*PLAIN, "small", "strip", "dot", "thread"], image)
     save(folder, tensors | text_stages(model, tokenizer, 12, True, text))
 
 
@@ -272,6 +273,7 @@ def write_processors(pictures):
         {"image_processor_type": clip, "do_resize": False, "crop_size": square},
         {"image_processor_type": clip, "do_resize": False, "do_center_crop": False},
         {"image_processor_type": clip, "do_resize": None, "size": {"shortest_edge": 20}, "crop_size": square, "resample": None},
+        {"image_processor_type": clip, "size": 18, "default_to_square": None, "do_center_crop": None, "crop_size": None},
         {"image_processor_type": siglip, "size": 18},
         {"image_processor_type": siglip, "size": square, "do_center_crop": True, "crop_size": 20},
         {"image_processor_type": vit, "size": 18},
@@ -289,6 +291,7 @@ def write_processors(pictures):
         {"image_processor_type": siglip, "size": {"height": 12, "width": 12}, "do_rescale": False},
         {"image_processor_type": vit, "size": 12, "do_normalize": False},
         {"image_processor_type": vit, "size": 12, "do_normalize": False, "do_rescale": False},
+        {"image_processor_type": vit, "size": 12, "do_normalize": None, "image_mean": None, "rescale_factor": 0.01},
         {"image_processor_type": siglip, "size": {"height": 12, "width": 9}, "do_pad": True,
          "pad_size": {"height": 15, "width": 14}},
     ]  # fmt: skip
