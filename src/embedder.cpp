@@ -120,6 +120,7 @@ struct Embedder::Impl {
     text = std::move(encoder.text);
     audio = std::move(encoder.audio);
     dim = image ? image->dim() : text ? text->dim() : audio->dim();
+    if (text) check_dim("text", text->dim(), /*projected=*/false);
   }
 
   void load_model(const detail::Json& config) {
@@ -213,6 +214,21 @@ struct Embedder::Impl {
     detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known);
   }
 
+  /// Pictures, each (3, H, W) -> (N, dim of the encoder). Those of one size go through the network together.
+  Tensor encode(const std::vector<Tensor>& pixels) const {
+    std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> by_size;
+    for (std::size_t i = 0; i < pixels.size(); ++i) {
+      by_size[pixels[i].sizes().vec()].push_back(static_cast<std::int64_t>(i));
+    }
+    Tensor features = torch::empty({std::ssize(pixels), image->dim()});
+    for (const auto& [size, rows] : by_size) {
+      std::vector<Tensor> group;
+      for (const std::int64_t row : rows) group.push_back(pixels[static_cast<std::size_t>(row)]);
+      features.index_copy_(0, torch::tensor(rows), image->encode(torch::stack(group)));
+    }
+    return features;
+  }
+
   /// A spoken clip -> (dim), not normalised.
   Tensor embed(const AudioInput& input, Coverage& coverage) const {
     const Audio clip = samples_of(input, audio->sample_rate());
@@ -289,7 +305,7 @@ Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const Embed
             impl_->image->preprocess(pixels_of(images[static_cast<std::size_t>(first + i)]));
       }
     });
-    Tensor features = impl_->image->encode(torch::stack(pixels));
+    Tensor features = impl_->encode(pixels);
     if (!impl_->image_projection.is_empty()) features = impl_->image_projection->forward(features);
     vectors.slice(0, first, first + size) = normalise(features);
   }

@@ -118,11 +118,14 @@ Tensor AttentionPoolingImpl::forward(const Tensor& x, const Tensor& mask) const 
   return weights.matmul(heads).flatten(1);
 }
 
-Tensor self_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t num_heads, const Tensor& mask) {
+Tensor self_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t num_heads, const Tensor& mask,
+                      bool causal) {
   const auto split = [&](const Tensor& x) { return x.unflatten(-1, {num_heads, -1}).transpose(1, 2); };
   const std::optional<Tensor> keys =
       mask.defined() ? std::optional<Tensor>(mask.unsqueeze(1).unsqueeze(2)) : std::nullopt;
-  return torch::scaled_dot_product_attention(split(q), split(k), split(v), keys).transpose(1, 2).flatten(2);
+  return torch::scaled_dot_product_attention(split(q), split(k), split(v), keys, /*dropout_p=*/0.0, causal)
+      .transpose(1, 2)
+      .flatten(2);
 }
 
 Tensor masked_mean(const Tensor& x, const Tensor& mask) {

@@ -348,7 +348,8 @@ TEST(Resize, EqualsPillow) {
 }
 
 TEST(Resize, KeepsPicturesOfOneColour) {
-  for (const ResizeFilter filter : {ResizeFilter::bilinear, ResizeFilter::bicubic, ResizeFilter::lanczos}) {
+  for (const ResizeFilter filter : {ResizeFilter::nearest, ResizeFilter::box, ResizeFilter::bilinear,
+                                    ResizeFilter::hamming, ResizeFilter::bicubic, ResizeFilter::lanczos}) {
     for (const auto& [width, height] : std::vector<std::pair<int, int>>{{20, 30}, {7, 5}, {61, 3}, {1, 99}, {13, 11}}) {
       for (const std::uint8_t value : std::array<std::uint8_t, 4>{0, 1, 128, 255}) {
         EXPECT_EQ(difference(trine::resize(flat(13, 11, value), width, height, filter), flat(width, height, value)),

@@ -51,7 +51,8 @@ struct EmbedOptions {
 ///     torch::Tensor q = model.embed({.image = "photo.jpg", .text = "the red one"});
 ///
 /// A directory is either a model of ours (config.json with `model_type` "trine": encoders by name or path, heads,
-/// calibration) or the checkpoint directory of one encoder, which then is the only modality.
+/// calibration) or the checkpoint directory of an encoder, whose modalities then are the only ones: two
+/// where it holds towers of images and of text (CLIP, SigLIP).
 ///
 /// The same input gives the same vector whatever the batch, its order and the number of threads (differences of at most
 /// 1e-5). Calls from several threads are safe.

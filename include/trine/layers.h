@@ -76,10 +76,10 @@ class TRINE_API AttentionPoolingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(AttentionPooling);
 
-/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined
-/// -> (N, T, dim)
+/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined;
+/// causal: no step sees a later one -> (N, T, dim). Without a mask q may have steps of its own, (N, Q, dim).
 TRINE_API torch::Tensor self_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
-                                       std::int64_t num_heads, const torch::Tensor& mask = {});
+                                       std::int64_t num_heads, const torch::Tensor& mask = {}, bool causal = false);
 
 /// Mean over real steps. (N, T, D), mask (N, T) bool -> (N, D); zeros for a sample without one.
 TRINE_API torch::Tensor masked_mean(const torch::Tensor& x, const torch::Tensor& mask);

@@ -12,9 +12,14 @@
 #include "trine/layers.h"
 
 #include "trine/encoders/bert.h"
+#include "trine/encoders/clip.h"
+#include "trine/encoders/dinov2.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/preprocess.h"
+#include "trine/encoders/siglip.h"
+#include "trine/encoders/transformer.h"
+#include "trine/encoders/vit.h"
 #include "trine/encoders/whisper.h"
 
 // 3. features enter the shared space

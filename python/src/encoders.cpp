@@ -35,6 +35,19 @@ void bind_encoders(py::module_& m) {
            "(samples, sample_rate), as trine.read_audio gives it -> (T, dim)")
       .def("describe", &AudioEncoder::describe, "What happens to a clip, as (step, sentence) pairs.");
 
+  py::class_<Similarity>(m, "Similarity", "Scores of pairs: softmax or sigmoid of scale * cosine + bias.")
+      .def_property_readonly(
+          "kind", [](const Similarity& self) { return self.kind == SimilarityKind::softmax ? "softmax" : "sigmoid"; },
+          "\"softmax\" over the candidates or \"sigmoid\" of each pair alone.")
+      .def_readonly("scale", &Similarity::scale)
+      .def_readonly("bias", &Similarity::bias);
+
+  py::class_<AnyEncoder>(m, "Encoders", "Towers whose vectors share one space; None for what the checkpoint lacks.")
+      .def_property_readonly("image", [](const AnyEncoder& self) { return self.image.get(); })
+      .def_property_readonly("text", [](const AnyEncoder& self) { return self.text.get(); })
+      .def_property_readonly("audio", [](const AnyEncoder& self) { return self.audio.get(); })
+      .def_readonly("similarity", &AnyEncoder::similarity, "How the family scores a pair.");
+
   m.def(
       "load_encoder",
       [](const std::filesystem::path& directory) -> py::object {
@@ -43,11 +56,15 @@ void bind_encoders(py::module_& m) {
           const py::gil_scoped_release unlocked;
           encoder = load_encoder(directory);
         }
+        if ((encoder.image != nullptr) + (encoder.text != nullptr) + (encoder.audio != nullptr) > 1) {
+          return py::cast(std::move(encoder));
+        }
         if (encoder.image) return py::cast(std::move(encoder.image));
         if (encoder.text) return py::cast(std::move(encoder.text));
         return py::cast(std::move(encoder.audio));
       },
-      py::arg("directory"), R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder.
+      py::arg("directory"),
+      R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
 
 It gives the features themselves, before any head; `Embedder` is what puts them into one space.
 

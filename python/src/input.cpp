@@ -8,10 +8,14 @@ namespace trine::python {
 namespace {
 
 ResizeFilter resize_filter(const std::string& name) {
+  if (name == "nearest") return ResizeFilter::nearest;
+  if (name == "box") return ResizeFilter::box;
   if (name == "bilinear") return ResizeFilter::bilinear;
+  if (name == "hamming") return ResizeFilter::hamming;
   if (name == "bicubic") return ResizeFilter::bicubic;
   if (name == "lanczos") return ResizeFilter::lanczos;
-  throw std::invalid_argument("[resize] a filter is bilinear, bicubic or lanczos, not '" + name + "'");
+  throw std::invalid_argument("[resize] a filter is nearest, box, bilinear, hamming, bicubic or lanczos, not '" + name +
+                              "'");
 }
 
 /// The bytes of a file in memory; they stay where they are without the interpreter's lock.

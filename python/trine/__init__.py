@@ -23,11 +23,13 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
 from . import fusion, train
 from ._trine import (
     AudioEncoder,
+    Encoders,
     Encoding,
     Hit,
     ImageEncoder,
     Product,
     Reason,
+    Similarity,
     TextEncoder,
     Tokenizer,
     __version__,
@@ -50,7 +52,9 @@ __all__ = [
     "whisper_mel",
     # encoders
     "AudioEncoder",
+    "Encoders",
     "ImageEncoder",
+    "Similarity",
     "TextEncoder",
     "load_encoder",
     # embedder

@@ -28,7 +28,7 @@ class Embedder:
     torch.Size([2, 384])
 
     `model`: nothing for the default model (its encoders are fetched when they are not there yet); a directory, which is
-    a model of ours or the checkpoint of one encoder; or "org/name" on the Hugging Face Hub, at `revision`.
+    a model of ours or the checkpoint of an encoder (CLIP and SigLIP take images and text); or "org/name" on the Hugging Face Hub, at `revision`.
 
     What an input may be:
 

@@ -21,7 +21,7 @@ def read_image(source: _inputs.ImageLike) -> np.ndarray:
 def resize(image: _inputs.ImageLike, size: tuple[int, int], filter: str = "bicubic") -> np.ndarray:
     """A picture at `size` = (width, height), uint8 (height, width, 3), bit-equal to Pillow's `resize`.
 
-    `filter` is "bilinear", "bicubic" or "lanczos".
+    `filter` is "nearest", "box", "bilinear", "hamming", "bicubic" or "lanczos".
 
     >>> trine.resize("photo.jpg", (224, 224)).shape             # doctest: +SKIP
     (224, 224, 3)

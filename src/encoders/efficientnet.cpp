@@ -122,18 +122,13 @@ class EfficientNetEncoder : public ImageEncoder {
   }
 
   Description describe() const override {
-    const auto list = [](const std::array<float, 3>& values) {
-      std::ostringstream out;
-      out << '(' << values[0] << ", " << values[1] << ", " << values[2] << ')';
-      return out.str();
-    };
     std::ostringstream input;
     input << "short side to " << std::floor(config_.input_size / config_.crop_pct) << " px, "
           << to_string(config_.interpolation) << " (Pillow), centre crop " << config_.input_size << " x "
           << config_.input_size;
     return {{"architecture", config_.architecture},
             {"input", input.str()},
-            {"scaling", "(x / 255 - mean) / std, mean " + list(config_.mean) + ", std " + list(config_.std)},
+            {"scaling", "(x / 255 - mean) / std, mean " + to_string(config_.mean) + ", std " + to_string(config_.std)},
             {"activation", "relu6"},
             {"padding", "TensorFlow same"},
             {"pooling", "mean over the picture, 1280 features"}};

@@ -7,7 +7,11 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "trine/encoders/bert.h"
+#include "trine/encoders/clip.h"
+#include "trine/encoders/dinov2.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/siglip.h"
+#include "trine/encoders/vit.h"
 #include "trine/encoders/whisper.h"
 
 namespace trine {
@@ -20,19 +24,33 @@ using Loader = AnyEncoder (*)(const std::filesystem::path& directory);
 
 AnyEncoder efficientnet(const std::filesystem::path& directory) { return {.image = load_efficientnet(directory)}; }
 AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_bert(directory)}; }
+AnyEncoder dinov2(const std::filesystem::path& directory) { return {.image = load_dinov2(directory)}; }
+AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
 
 struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 7> kFamilies{{{"bert", bert},
-                                           {"whisper", whisper},
-                                           {"tf_efficientnet_lite0", efficientnet},
-                                           {"tf_efficientnet_lite1", efficientnet},
-                                           {"tf_efficientnet_lite2", efficientnet},
-                                           {"tf_efficientnet_lite3", efficientnet},
-                                           {"tf_efficientnet_lite4", efficientnet}}};
+constexpr std::array<Family, 19> kFamilies{{{"bert", bert},
+                                            {"whisper", whisper},
+                                            {"clip", load_clip},
+                                            {"clip_vision_model", load_clip},
+                                            {"clip_text_model", load_clip},
+                                            {"siglip", load_siglip},
+                                            {"siglip_vision_model", load_siglip},
+                                            {"siglip_text_model", load_siglip},
+                                            {"siglip2", load_siglip},
+                                            {"siglip2_vision_model", load_siglip},
+                                            {"siglip2_text_model", load_siglip},
+                                            {"vit", vit},
+                                            {"dinov2", dinov2},
+                                            {"dinov2_with_registers", dinov2},
+                                            {"tf_efficientnet_lite0", efficientnet},
+                                            {"tf_efficientnet_lite1", efficientnet},
+                                            {"tf_efficientnet_lite2", efficientnet},
+                                            {"tf_efficientnet_lite3", efficientnet},
+                                            {"tf_efficientnet_lite4", efficientnet}}};
 
 }  // namespace
 

@@ -2,22 +2,287 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "encoders/config.h"
 
 namespace trine {
 
+using torch::Tensor;
+
 namespace {
 
+constexpr const char* kLoad = "ImageProcessor";
+constexpr const char* kPreprocess = "preprocess";
 constexpr int kMaxAspect = 1000;  // with the short side at the network's size, more would be beyond resize's limit
+constexpr int kMaxSide = 4096;    // pixels an image processor may ask for
+
+/// By Pillow's number of the filter.
+constexpr std::array<ResizeFilter, 6> kFilters{ResizeFilter::nearest, ResizeFilter::lanczos, ResizeFilter::bilinear,
+                                               ResizeFilter::bicubic, ResizeFilter::box,     ResizeFilter::hamming};
+
+constexpr std::array<float, 3> kClipMean{0.48145466f, 0.4578275f, 0.40821073f};
+constexpr std::array<float, 3> kClipStd{0.26862954f, 0.26130258f, 0.27577711f};
+constexpr std::array<float, 3> kHalf{0.5f, 0.5f, 0.5f};
+
+constexpr ImageSize square(int side) { return {.height = side, .width = side}; }
+
+/// The class attributes of a processor: what holds where the file says nothing.
+struct Type {
+  const char* name;
+  ImageSize size;
+  ResizeFilter resample;
+  bool do_center_crop;
+  ImageSize crop_size;
+  std::array<float, 3> mean, std;
+  bool default_to_square;  ///< what a single number as "size" means
+  int patch_size;
+  int max_num_patches;
+};
+constexpr ImageSize kShortest224{.shortest_edge = 224};
+constexpr std::array<Type, 5> kTypes{{
+    {"CLIPImageProcessor", kShortest224, ResizeFilter::bicubic, true, square(224), kClipMean, kClipStd, false, 0, 0},
+    {"SiglipImageProcessor", square(224), ResizeFilter::bicubic, false, {}, kHalf, kHalf, false, 0, 0},
+    {"Siglip2ImageProcessor", {}, ResizeFilter::bilinear, false, {}, kHalf, kHalf, true, 16, 256},
+    {"ViTImageProcessor", square(224), ResizeFilter::bilinear, false, {}, kHalf, kHalf, true, 0, 0},
+    {"BitImageProcessor", kShortest224, ResizeFilter::bicubic, true, square(224), kClipMean, kClipStd, false, 0, 0},
+}};
+
+struct SizeKey {
+  const char* name;
+  int ImageSize::*member;
+};
+constexpr std::array<SizeKey, 6> kSizeKeys{{{"height", &ImageSize::height},
+                                            {"width", &ImageSize::width},
+                                            {"shortest_edge", &ImageSize::shortest_edge},
+                                            {"longest_edge", &ImageSize::longest_edge},
+                                            {"max_height", &ImageSize::max_height},
+                                            {"max_width", &ImageSize::max_width}}};
+
+detail::Json read_file(const std::filesystem::path& directory) {
+  const auto newer = directory / "processor_config.json", older = directory / "preprocessor_config.json";
+  if (std::filesystem::exists(newer)) {
+    const detail::Json json = detail::read_json(kLoad, newer);
+    if (json.is_object() && json.contains("image_processor")) return json.at("image_processor");
+  }
+  if (!std::filesystem::exists(older)) {
+    detail::failure(kLoad, directory,
+                    " holds neither preprocessor_config.json nor a processor_config.json with \"image_processor\"");
+  }
+  return detail::read_json(kLoad, older);
+}
+
+/// "CLIPFeatureExtractor", "CLIPImageProcessorFast" and "CLIPImageProcessorPil" are CLIPImageProcessor.
+std::string read_type(const detail::Json& json, std::string_view fallback) {
+  auto name = detail::get_or<std::string>(kLoad, json, "image_processor_type", "");
+  if (name.empty()) {
+    name = detail::get_or<std::string>(kLoad, json, "feature_extractor_type", std::string(fallback));
+    constexpr std::string_view kOld = "FeatureExtractor";
+    if (const auto at = name.find(kOld); at != std::string::npos) name.replace(at, kOld.size(), "ImageProcessor");
+  }
+  for (const std::string_view ending : {"Fast", "Pil"}) {
+    if (name.ends_with(ending)) return name.substr(0, name.size() - ending.size());
+  }
+  return name;
+}
+
+/// Where a key is missing the class decides; null switches off.
+bool read_switch(const detail::Json& json, const char* key, bool fallback) {
+  const auto found = json.find(key);
+  if (found == json.end()) return fallback;
+  return found->is_null() ? false : detail::get<bool>(kLoad, json, key);
+}
+
+int read_side(const detail::Json& json, const char* key) {
+  return static_cast<int>(detail::read_size(kLoad, json, key, kMaxSide));
+}
+
+/// {"height": ..., "width": ...} and its like; older files have a number or a pair.
+ImageSize read_image_size(const detail::Json& json, const char* key, const ImageSize& fallback, bool to_square) {
+  const auto found = json.find(key);
+  if (found == json.end()) return fallback;
+  if (found->is_null()) return {};
+  if (found->is_number()) {
+    const int side = read_side(json, key);
+    return to_square ? square(side) : ImageSize{.shortest_edge = side};
+  }
+  if (found->is_array()) {
+    if (found->size() != 2) detail::failure(kLoad, "\"", key, "\" has ", found->size(), " values, wanted 2");
+    return {.height = read_side({{key, found->at(0)}}, key), .width = read_side({{key, found->at(1)}}, key)};
+  }
+  ImageSize size;
+  for (const auto& [name, member] : kSizeKeys) {
+    if (found->is_object() && found->contains(name)) size.*member = read_side(*found, name);
+  }
+  const auto known =
+      std::count_if(kSizeKeys.begin(), kSizeKeys.end(), [&](const SizeKey& k) { return size.*k.member; });
+  const bool pair = size.height && size.width, box = size.max_height && size.max_width;
+  const bool edges = size.shortest_edge != 0;
+  if (static_cast<std::size_t>(known) != found->size() || known != (pair || box || size.longest_edge ? 2 : 1) ||
+      !(pair || box || edges)) {
+    detail::failure(
+        kLoad, "\"", key, "\" is ", found->dump(),
+        ", wanted height and width, shortest_edge with or without longest_edge, or max_height and max_width");
+  }
+  return size;
+}
+
+/// Pillow's number of a filter.
+ResizeFilter read_filter(const detail::Json& json, ResizeFilter fallback) {
+  if (!json.contains("resample")) return fallback;
+  const auto number = detail::get<std::int64_t>(kLoad, json, "resample");
+  if (number < 0 || number >= std::ssize(kFilters)) {
+    detail::failure(kLoad, "\"resample\" is ", number, ", wanted 0 to ", kFilters.size() - 1);
+  }
+  return kFilters[static_cast<std::size_t>(number)];
+}
+
+/// One number for red, green and blue, or one for all three.
+std::array<float, 3> read_channels(const detail::Json& json, const char* key, const std::array<float, 3>& fallback) {
+  const auto found = json.find(key);
+  if (found == json.end()) return fallback;
+  if (found->is_number()) {
+    const auto value = detail::get<float>(kLoad, json, key);
+    return {value, value, value};
+  }
+  const auto values = detail::get<std::vector<float>>(kLoad, json, key);
+  if (values.size() != 3) detail::failure(kLoad, "\"", key, "\" has ", values.size(), " values, wanted 3");
+  return {values[0], values[1], values[2]};
+}
+
+void check(const ImageProcessor& processor) {
+  const auto is_pair = [](const ImageSize& size) { return size.height != 0 && size.width != 0; };
+  const ImageSize& size = processor.size;
+  if (processor.do_resize && processor.max_num_patches == 0 && !is_pair(size) && size.shortest_edge == 0 &&
+      size.max_height == 0) {
+    detail::failure(kLoad, "\"do_resize\" wants a \"size\"");
+  }
+  if (processor.do_center_crop && !is_pair(processor.crop_size)) {
+    detail::failure(kLoad, "\"do_center_crop\" wants a \"crop_size\" of height and width");
+  }
+  if (processor.do_pad && !is_pair(processor.pad_size)) {
+    detail::failure(kLoad, "\"do_pad\" wants a \"pad_size\" of height and width");
+  }
+  if (!std::isfinite(processor.rescale_factor)) {
+    detail::failure(kLoad, "\"rescale_factor\" is ", processor.rescale_factor, ", wanted a finite number");
+  }
+  for (std::size_t c = 0; processor.do_normalize && c < 3; ++c) {
+    if (!std::isfinite(processor.image_mean[c]))
+      detail::failure(kLoad, "\"image_mean\" has a value that is not finite");
+    if (!(processor.image_std[c] > 0 && std::isfinite(processor.image_std[c]))) {
+      detail::failure(kLoad, "\"image_std\" has ", processor.image_std[c], ", wanted above 0");
+    }
+  }
+}
+
+/// A side may become so long that resize refuses it, with its sentence.
+int to_int(double pixels) { return static_cast<int>(std::min(pixels, 2e9)); }
+
+/// transformers' get_size_with_aspect_ratio: {height, width}
+std::array<int, 2> within_edges(int height, int width, int shortest, int longest) {
+  const double low = std::min(height, width), high = std::max(height, width);
+  double raw = shortest;
+  if (high / low * shortest > longest) raw = longest * low / high;
+  const int side = to_int(std::nearbyint(raw));  // half to even, as Python rounds
+  if ((height <= width && height == side) || (width <= height && width == side)) return {height, width};
+  if (width < height) return {to_int(raw * height / width), side};
+  return {side, to_int(raw * width / height)};
+}
+
+/// Siglip2ImageProcessor's get_image_size_for_max_num_patches: {height, width}
+std::array<int, 2> within_patches(int height, int width, int patch, int most) {
+  const auto scaled = [patch](double scale, int side) {
+    return std::max(1.0, std::ceil(side * scale / patch)) * patch;
+  };
+  constexpr double kEps = 1e-5;
+  double low = kEps / 10, high = 100.0;
+  while (high - low >= kEps) {
+    const double middle = (low + high) / 2;
+    const bool fits = scaled(middle, height) / patch * (scaled(middle, width) / patch) <= most;
+    (fits ? low : high) = middle;
+  }
+  return {to_int(scaled(low, height)), to_int(scaled(low, width))};
+}
+
+/// {height, width} that a picture is resized to.
+std::array<int, 2> resized(const ImageProcessor& processor, int height, int width) {
+  const ImageSize& size = processor.size;
+  if (processor.max_num_patches != 0) {
+    return within_patches(height, width, processor.patch_size, processor.max_num_patches);
+  }
+  if (size.longest_edge != 0) return within_edges(height, width, size.shortest_edge, size.longest_edge);
+  if (size.shortest_edge != 0) {
+    const double longer = std::max(height, width), shorter = std::min(height, width);
+    const int side = to_int(size.shortest_edge * longer / shorter);
+    return width <= height ? std::array<int, 2>{side, size.shortest_edge}
+                           : std::array<int, 2>{size.shortest_edge, side};
+  }
+  if (size.max_height != 0) {
+    const double scale =
+        std::min(static_cast<double>(size.max_height) / height, static_cast<double>(size.max_width) / width);
+    return {to_int(height * scale), to_int(width * scale)};
+  }
+  return {size.height, size.width};
+}
+
+/// The middle of a picture; black where the picture is smaller.
+Image centre_crop(const Image& image, int height, int width) {
+  const auto offset = [](int outer, int inner) {
+    return static_cast<int>(std::floor((static_cast<double>(outer) - inner) / 2));
+  };
+  const int top = offset(image.height, height), left = offset(image.width, width);
+  if (height <= image.height && width <= image.width) return crop(image, left, top, width, height);
+  const auto bytes = [](int columns, int rows) {
+    return static_cast<std::ptrdiff_t>(columns) * static_cast<std::ptrdiff_t>(rows) * 3;
+  };
+  Image result{width, height, {}};
+  result.pixels.resize(static_cast<std::size_t>(bytes(width, height)));
+  const int first = std::max(left, 0), columns = std::min(left + width, image.width) - first;
+  for (int y = std::max(top, 0); y < std::min(top + height, image.height); ++y) {
+    const auto row = image.pixels.begin() + bytes(image.width, y) + bytes(first, 1);
+    std::copy(row, row + bytes(columns, 1), result.pixels.begin() + bytes(width, y - top) + bytes(first - left, 1));
+  }
+  return result;
+}
+
+/// What each of the 256 values of a byte becomes, channel by channel: one division each.
+using Tables = std::array<std::array<float, 256>, 3>;
+
+template <typename Scale>
+Tables tabulate(Scale&& scale) {
+  Tables tables{};
+  for (std::size_t channel = 0; channel < tables.size(); ++channel) {
+    for (int value = 0; value < 256; ++value) {
+      tables[channel][static_cast<std::size_t>(value)] = scale(value, channel);
+    }
+  }
+  return tables;
+}
+
+Tensor look_up(const Image& image, const Tables& tables) {
+  Tensor tensor = torch::empty({3, image.height, image.width});
+  float* out = tensor.mutable_data_ptr<float>();
+  const std::size_t plane = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
+  for (std::size_t channel = 0; channel < 3; ++channel) {
+    for (std::size_t i = 0; i < plane; ++i) *out++ = tables[channel][image.pixels[i * 3 + channel]];
+  }
+  return tensor;
+}
 
 }  // namespace
 
 std::string_view to_string(ResizeFilter filter) {
   switch (filter) {
+    case ResizeFilter::nearest:
+      return "nearest";
+    case ResizeFilter::box:
+      return "box";
     case ResizeFilter::bilinear:
       return "bilinear";
+    case ResizeFilter::hamming:
+      return "hamming";
     case ResizeFilter::bicubic:
       return "bicubic";
     case ResizeFilter::lanczos:
@@ -27,33 +292,33 @@ std::string_view to_string(ResizeFilter filter) {
 }
 
 ResizeFilter resize_filter(std::string_view name) {
-  for (const ResizeFilter filter : {ResizeFilter::bilinear, ResizeFilter::bicubic, ResizeFilter::lanczos}) {
+  std::string known;
+  for (const ResizeFilter filter : kFilters) {
     if (name == to_string(filter)) return filter;
+    known += (known.empty() ? "" : ", ") + std::string(to_string(filter));
   }
-  detail::failure("resize_filter", "unknown filter ", detail::shown(name), ", known are bilinear, bicubic and lanczos");
+  detail::failure("resize_filter", "unknown filter ", detail::shown(name), ", known are ", known);
 }
 
-torch::Tensor to_tensor(const Image& image, const std::array<float, 3>& mean, const std::array<float, 3>& std) {
-  torch::Tensor tensor = torch::empty({3, image.height, image.width});
-  float* out = tensor.mutable_data_ptr<float>();
-  const std::size_t plane = static_cast<std::size_t>(image.width) * static_cast<std::size_t>(image.height);
-  for (std::size_t channel = 0; channel < 3; ++channel) {
-    std::array<float, 256> table{};  // a byte has 256 values: one division each
-    for (std::size_t value = 0; value < table.size(); ++value) {
-      table[value] = (static_cast<float>(value) / 255.0f - mean[channel]) / std[channel];
-    }
-    for (std::size_t i = 0; i < plane; ++i) *out++ = table[image.pixels[i * 3 + channel]];
-  }
-  return tensor;
+std::string to_string(const std::array<float, 3>& values) {
+  std::ostringstream out;
+  out << '(' << values[0] << ", " << values[1] << ", " << values[2] << ')';
+  return out.str();
 }
 
-torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
-                                const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+Tensor to_tensor(const Image& image, const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+  return look_up(image, tabulate([&](int value, std::size_t channel) {
+                   return (static_cast<float>(value) / 255.0f - mean[channel]) / std[channel];
+                 }));
+}
+
+Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
+                         const std::array<float, 3>& mean, const std::array<float, 3>& std) {
   // torchvision.Resize(int): the long side is cut to an integer; CenterCrop: the offset is rounded half to even
   const int target = static_cast<int>(std::floor(size / crop_pct));
   const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
   if (shorter < 1 || longer / shorter > kMaxAspect) {
-    detail::bad_argument("preprocess", "a picture of ", image.width, " x ", image.height, " pixels, wanted at most ",
+    detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height, " pixels, wanted at most ",
                          kMaxAspect, " : 1");
   }
   const int scaled = static_cast<int>(static_cast<std::int64_t>(target) * longer / shorter);
@@ -62,6 +327,105 @@ torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, R
   const int left = static_cast<int>(std::nearbyint((resized.width - size) / 2.0));
   const int top = static_cast<int>(std::nearbyint((resized.height - size) / 2.0));
   return to_tensor(crop(resized, left, top, size, size), mean, std);
+}
+
+ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std::string_view fallback) {
+  const detail::Json json = read_file(directory);
+  if (!json.is_object()) detail::failure(kLoad, "the image processor of ", directory, " is not a JSON object");
+  ImageProcessor processor;
+  processor.image_processor_type = read_type(json, fallback);
+  const auto type = std::find_if(kTypes.begin(), kTypes.end(),
+                                 [&](const Type& t) { return processor.image_processor_type == t.name; });
+  if (type == kTypes.end()) {
+    std::string known;
+    for (const Type& t : kTypes) known += (known.empty() ? "" : ", ") + std::string(t.name);
+    detail::failure(kLoad, "\"image_processor_type\" is ", detail::shown(processor.image_processor_type),
+                    ", known are ", known);
+  }
+  const bool to_square = read_switch(json, "default_to_square", type->default_to_square);
+  processor.do_resize = read_switch(json, "do_resize", true);
+  processor.size = read_image_size(json, "size", type->size, to_square);
+  processor.resample = processor.do_resize ? read_filter(json, type->resample) : type->resample;
+  processor.do_center_crop = read_switch(json, "do_center_crop", type->do_center_crop);
+  processor.crop_size = read_image_size(json, "crop_size", type->crop_size, true);
+  processor.do_rescale = read_switch(json, "do_rescale", true);
+  if (processor.do_rescale && json.contains("rescale_factor")) {
+    processor.rescale_factor = detail::get<double>(kLoad, json, "rescale_factor");
+  }
+  processor.do_normalize = read_switch(json, "do_normalize", true);
+  if (processor.do_normalize) {
+    processor.image_mean = read_channels(json, "image_mean", type->mean);
+    processor.image_std = read_channels(json, "image_std", type->std);
+  }
+  processor.do_pad = read_switch(json, "do_pad", false);
+  processor.pad_size = read_image_size(json, "pad_size", {}, true);
+  if (type->max_num_patches != 0) {  // its size follows from the patches; it neither crops nor pads pixels
+    processor.patch_size = static_cast<int>(detail::read_size(kLoad, json, "patch_size", 256, type->patch_size));
+    processor.max_num_patches =
+        static_cast<int>(detail::read_size(kLoad, json, "max_num_patches", 16'384, type->max_num_patches));
+    processor.do_center_crop = processor.do_pad = false;
+  }
+  check(processor);
+  return processor;
+}
+
+Image ImageProcessor::resize_and_crop(const Image& image) const {
+  const auto bytes = 3 * static_cast<std::int64_t>(image.width) * image.height;
+  if (image.width < 1 || image.height < 1 || std::ssize(image.pixels) != bytes) {
+    detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height,
+                         " pixels must have three bytes for each, got ", image.pixels.size());
+  }
+  const auto [height, width] =
+      do_resize ? resized(*this, image.height, image.width) : std::array<int, 2>{image.height, image.width};
+  const Image result = resize(image, width, height, resample);
+  return do_center_crop ? centre_crop(result, crop_size.height, crop_size.width) : result;
+}
+
+Tensor ImageProcessor::operator()(const Image& image) const {
+  const Image bytes = resize_and_crop(image);
+  // the reference multiplies in double precision and normalises in single
+  const Tensor pixels = look_up(bytes, tabulate([&](int value, std::size_t channel) {
+                                  const float scaled = do_rescale ? static_cast<float>(value * rescale_factor)
+                                                                  : static_cast<float>(value);
+                                  return do_normalize ? (scaled - image_mean[channel]) / image_std[channel] : scaled;
+                                }));
+  if (!do_pad) return pixels;
+  if (bytes.height > pad_size.height || bytes.width > pad_size.width) {
+    detail::bad_argument(kPreprocess, "a picture of ", bytes.width, " x ", bytes.height,
+                         " pixels after resizing does not fit into the padding of ", pad_size.width, " x ",
+                         pad_size.height);
+  }
+  return torch::constant_pad_nd(pixels, {0, pad_size.width - bytes.width, 0, pad_size.height - bytes.height});
+}
+
+std::optional<std::array<int, 2>> ImageProcessor::output_size() const {
+  if (do_pad) return std::array<int, 2>{pad_size.height, pad_size.width};
+  if (do_center_crop) return std::array<int, 2>{crop_size.height, crop_size.width};
+  if (do_resize && max_num_patches == 0 && size.height != 0) return std::array<int, 2>{size.height, size.width};
+  return std::nullopt;
+}
+
+Description ImageProcessor::describe() const {
+  std::ostringstream input, scaling;
+  if (!do_resize) {
+    input << "not resized";
+  } else if (max_num_patches != 0) {
+    input << "sides to multiples of " << patch_size << " px, at most " << max_num_patches << " patches";
+  } else if (size.shortest_edge != 0) {
+    input << "short side to " << size.shortest_edge << " px";
+    if (size.longest_edge != 0) input << ", long side at most " << size.longest_edge << " px";
+  } else if (size.max_height != 0) {
+    input << "to fit into " << size.max_width << " x " << size.max_height;
+  } else {
+    input << "to " << size.width << " x " << size.height << " whatever the shape";
+  }
+  if (do_resize) input << ", " << to_string(resample) << " (Pillow)";
+  if (do_center_crop) input << ", centre crop " << crop_size.width << " x " << crop_size.height << ", black outside";
+  if (do_pad) input << ", padded right and below to " << pad_size.width << " x " << pad_size.height;
+  const std::string x = do_rescale ? "x * " + std::to_string(rescale_factor) : "x";
+  scaling << (do_normalize ? "(" + x + " - mean) / std, mean " + to_string(image_mean) + ", std " + to_string(image_std)
+                           : x);
+  return {{"processor", image_processor_type}, {"input", input.str()}, {"scaling", scaling.str()}};
 }
 
 }  // namespace trine

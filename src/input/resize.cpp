@@ -35,6 +35,8 @@ struct Coefficients {
   const std::int32_t* of(std::size_t target) const { return values.data() + target * stride; }
 };
 
+double box(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
+
 double bilinear(double x) {
   x = std::fabs(x);
   return x < 1.0 ? 1.0 - x : 0.0;
@@ -54,6 +56,12 @@ double sinc(double x) {
   return std::sin(x) / x;
 }
 
+double hamming(double x) {
+  x = std::fabs(x);
+  if (x >= 1.0) return 0.0;
+  return sinc(x) * (0.54 + 0.46 * std::cos(x * std::numbers::pi));
+}
+
 double lanczos(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
 
 struct Kernel {
@@ -63,8 +71,14 @@ struct Kernel {
 
 Kernel kernel_of(ResizeFilter filter) {
   switch (filter) {
+    case ResizeFilter::nearest:
+      break;  // has no kernel
+    case ResizeFilter::box:
+      return {box, 0.5};
     case ResizeFilter::bilinear:
       return {bilinear, 1.0};
+    case ResizeFilter::hamming:
+      return {hamming, 1.0};
     case ResizeFilter::bicubic:
       return {bicubic, 2.0};
     case ResizeFilter::lanczos:
@@ -153,6 +167,31 @@ Image resize_rows(const Image& image, const Coefficients& rows) {
   return result;
 }
 
+/// The source pixel of every target pixel, the positions summed up as Pillow's ImagingScaleAffine does.
+std::vector<int> nearest_pixels(int source, int target) {
+  std::vector<int> pixels(static_cast<std::size_t>(target));
+  const double step = static_cast<double>(source) / target;
+  double position = step * 0.5;
+  for (int& pixel : pixels) {
+    pixel = std::min(static_cast<int>(position), source - 1);
+    position += step;
+  }
+  return pixels;
+}
+
+Image resize_nearest(const Image& image, int width, int height) {
+  Image result{width, height, {}};
+  result.pixels.reserve(rgb_bytes(width, height));
+  const std::vector<int> columns = nearest_pixels(image.width, width);
+  for (const int y : nearest_pixels(image.height, height)) {
+    for (const int x : columns) {
+      const std::uint8_t* pixel = image.pixels.data() + rgb_bytes(image.width, y) + rgb_bytes(x, 1);
+      result.pixels.insert(result.pixels.end(), pixel, pixel + 3);
+    }
+  }
+  return result;
+}
+
 /// Pillow 13 changes the height first if it shrinks by more than twice as many pixels as the width.
 bool rows_first(const Image& image, int width, int height) {
   const std::int64_t fewer_rows = std::int64_t{image.height} - height;
@@ -174,10 +213,11 @@ Image resize(const Image& image, int width, int height, ResizeFilter filter) {
   if (width < 1 || height < 1 || std::int64_t{width} * height > kMaxPixels) {
     bad_argument("resize", "wanted a size of 1 to ", kMaxPixels, " pixels, got ", width, " x ", height);
   }
-  const Kernel kernel = kernel_of(filter);
   const bool same_width = width == image.width;
   const bool same_height = height == image.height;
   if (same_width && same_height) return image;
+  if (filter == ResizeFilter::nearest) return resize_nearest(image, width, height);
+  const Kernel kernel = kernel_of(filter);
   if (same_height) return resize_columns(image, coefficients(image.width, width, kernel));
   if (same_width) return resize_rows(image, coefficients(image.height, height, kernel));
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,12 +53,23 @@ class TRINE_API AudioEncoder {
   virtual Description describe() const = 0;
 };
 
-/// Which kind of encoder a checkpoint directory holds, by the `model_type` (or timm `architecture`) of its config.json.
-/// Exactly one of the three is set.
+/// How a family with two towers scores a pair: softmax over the candidates, or a sigmoid of each pair alone.
+enum class SimilarityKind { softmax, sigmoid };
+
+/// The score is `kind` of scale * cosine + bias.
+struct Similarity {
+  SimilarityKind kind = SimilarityKind::softmax;
+  float scale = 1;
+  float bias = 0;
+};
+
+/// What a checkpoint directory holds, by the `model_type` (or timm `architecture`) of its config.json: one encoder, or
+/// several whose vectors share one space and have one length.
 struct TRINE_API AnyEncoder {
   std::unique_ptr<ImageEncoder> image = nullptr;
   std::unique_ptr<TextEncoder> text = nullptr;
   std::unique_ptr<AudioEncoder> audio = nullptr;
+  std::optional<Similarity> similarity = {};  ///< of families trained on pairs
 };
 
 /// Loads whatever the directory holds. Errors: std::runtime_error naming the key, wanted and got.

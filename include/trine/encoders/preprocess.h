@@ -3,9 +3,13 @@
 #include <torch/torch.h>
 
 #include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
+#include "trine/encoders/encoder.h"
 #include "trine/export.h"
 #include "trine/input/image.h"
 
@@ -15,8 +19,11 @@ namespace trine {
 
 TRINE_API std::string_view to_string(ResizeFilter filter);
 
-/// "bilinear", "bicubic" or "lanczos", as checkpoints write it; another name is std::runtime_error.
+/// "bilinear", "bicubic" ..., as checkpoints write it; another name is std::runtime_error.
 TRINE_API ResizeFilter resize_filter(std::string_view name);
+
+/// "(0.5, 0.5, 0.5)"
+TRINE_API std::string to_string(const std::array<float, 3>& values);
 
 /// (x / 255 - mean) / std. -> (3, H, W) fp32
 TRINE_API torch::Tensor to_tensor(const Image& image, const std::array<float, 3>& mean,
@@ -26,5 +33,50 @@ TRINE_API torch::Tensor to_tensor(const Image& image, const std::array<float, 3>
 /// Reference: timm.data.create_transform (torchvision Resize and CenterCrop over Pillow). -> (3, size, size)
 TRINE_API torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
                                           const std::array<float, 3>& mean, const std::array<float, 3>& std);
+
+/// A size as image processors write it, in pixels; 0 for what is not set. Which are set is the rule of resizing:
+/// height and width; shortest_edge, with longest_edge as its limit; or the box max_height x max_width to fit in.
+struct ImageSize {
+  int height = 0;
+  int width = 0;
+  int shortest_edge = 0;
+  int longest_edge = 0;
+  int max_height = 0;
+  int max_width = 0;
+};
+
+/// transformers' image processors over Pillow: resize, centre crop, rescale, normalise, pad, in this order, as far as
+/// the file asks for them. Known are those of CLIP, SigLIP, SigLIP 2 (naflex), ViT and BiT; fields are the JSON keys.
+/// Reference: transformers CLIPImageProcessorPil and its like.
+struct TRINE_API ImageProcessor {
+  std::string image_processor_type;
+  bool do_resize = true;
+  ImageSize size;
+  ResizeFilter resample = ResizeFilter::bicubic;
+  bool do_center_crop = false;
+  ImageSize crop_size;
+  bool do_rescale = true;
+  double rescale_factor = 1.0 / 255;
+  bool do_normalize = true;
+  std::array<float, 3> image_mean{0.5f, 0.5f, 0.5f};
+  std::array<float, 3> image_std{0.5f, 0.5f, 0.5f};
+  bool do_pad = false;
+  ImageSize pad_size;
+  int patch_size = 0;       ///< naflex: the sides become multiples of it,
+  int max_num_patches = 0;  ///< of at most so many patches together
+
+  /// From the "image_processor" of processor_config.json, else from preprocessor_config.json. `fallback`: the type
+  /// where the file names none. Errors: std::runtime_error naming the key, wanted and got.
+  static ImageProcessor load(const std::filesystem::path& directory, std::string_view fallback);
+
+  /// The bytes before anything is scaled: resized and cropped; black where the crop sticks out.
+  Image resize_and_crop(const Image& image) const;
+  /// -> (3, H, W) fp32. std::invalid_argument for a picture too long to be resized.
+  torch::Tensor operator()(const Image& image) const;
+
+  /// Height and width of every result, where they do not depend on the picture.
+  std::optional<std::array<int, 2>> output_size() const;
+  Description describe() const;
+};
 
 }  // namespace trine

@@ -31,8 +31,8 @@ TRINE_API Image decode_image(std::span<const std::byte> file, const ImageOptions
 /// The same from a file. A missing file is std::system_error.
 TRINE_API Image read_image(const std::filesystem::path& path, const ImageOptions& options = {});
 
-/// Pillow's filters, with its anti-aliasing (the support grows with the scale).
-enum class ResizeFilter { bilinear, bicubic, lanczos };
+/// Pillow's filters, with its anti-aliasing (the support grows with the scale); `nearest` takes single pixels.
+enum class ResizeFilter { nearest, box, bilinear, hamming, bicubic, lanczos };
 
 /// Bit-equal to the `image.resize((width, height), filter)` of Pillow 13: two passes with 8 bits in between, 22-bit
 /// coefficients. (Older versions differ from it where the height shrinks much more than the width.)

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <functional>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "detail/json.h"
+#include "trine/checkpoint.h"
+#include "trine/encoders/encoder.h"
+#include "trine/encoders/preprocess.h"
+#include "trine/encoders/transformer.h"
+#include "trine/input/text.h"
+
+/// What the families of image and text towers do alike: read their configs, load their weights, be encoders.
+
+namespace trine::detail {
+
+/// An activation by transformers' name.
+Activation read_activation(const char* who, const Json& json, const char* key, Activation fallback);
+
+/// The keys every transformer has, each with its limit; `defaults` hold where a key is missing.
+TransformerConfig read_transformer(const char* who, const Json& json, const TransformerConfig& defaults);
+
+/// A side in pixels: a number, or a pair of equal ones.
+std::int64_t read_square(const char* who, const Json& json, const char* key, std::int64_t most, std::int64_t fallback);
+
+/// Patches along one side of a square picture of RGB, refused where there is none or there are too many.
+std::int64_t read_grid(const char* who, const Json& json, std::int64_t image_size, std::int64_t patch_size);
+
+/// Refuses a network of too many weights: its blocks and `rows` more of hidden_size each.
+void check_size(const char* who, const TransformerConfig& config, std::int64_t rows);
+
+/// "vision_config" or "text_config", empty where there is none; transformers lets an older "..._dict" replace it whole.
+Json read_part(const char* who, const Json& json, const std::string& key);
+
+/// Where CLIP and SigLIP keep the parts of a block.
+inline constexpr TransformerKeys kPairKeys{.blocks = "layers",
+                                           .attention_norm = "layer_norm1",
+                                           .query = "self_attn.q_proj",
+                                           .key = "self_attn.k_proj",
+                                           .value = "self_attn.v_proj",
+                                           .attention_out = "self_attn.out_proj",
+                                           .attention_scale = nullptr,
+                                           .feed_forward_norm = "layer_norm2",
+                                           .expand = "mlp.fc1",
+                                           .contract = "mlp.fc2",
+                                           .feed_forward_scale = nullptr};
+
+/// "vision_model." or "text_model."; nothing for a tower alone as newer versions of transformers write it.
+std::string prefix_of(const Checkpoint& checkpoint, const std::string& tower);
+
+/// load_weights that also refuses a tensor under `prefix` which the network does not know, unless its name ends with
+/// one of `ignored`: a network of other sizes or options would otherwise go unseen.
+void load_tower(const char* who, torch::nn::Module& network, const Checkpoint& checkpoint, const std::string& prefix,
+                std::initializer_list<std::string_view> ignored = {});
+
+/// A tensor of one value.
+float load_scalar(const char* who, const Checkpoint& checkpoint, const std::string& name);
+
+/// (N, 3, H, W) of floats, and of exactly `size` pixels a side where that is given; std::invalid_argument otherwise.
+void check_pixels(const torch::Tensor& pixels, std::optional<std::int64_t> size = {});
+
+/// Refuses an image processor whose pictures have another size than the network's.
+void check_processor(const char* who, const ImageProcessor& processor, std::int64_t image_size);
+
+/// What describe() says of a network.
+Description describe_network(const TransformerConfig& config, const std::string& pooling,
+                             const torch::nn::Module& network, const std::optional<Similarity>& similarity = {});
+
+/// An image processor and a network.
+class ImageTower : public ImageEncoder {
+ public:
+  using Forward = std::function<torch::Tensor(const torch::Tensor& pixels)>;  ///< (N, 3, H, W) -> (N, dim)
+
+  ImageTower(const std::string& model_type, ImageProcessor processor, std::int64_t dim, Forward forward,
+             const Description& network);
+
+  std::int64_t dim() const override { return dim_; }
+  torch::Tensor preprocess(const Image& image) const override { return processor_(image); }
+  torch::Tensor encode(const torch::Tensor& pixels) const override;
+  Description describe() const override { return description_; }
+
+ private:
+  ImageProcessor processor_;
+  std::int64_t dim_;
+  Forward forward_;
+  Description description_;
+};
+
+/// How the texts of a batch are made equally long.
+enum class Padding {
+  repeat_end,  ///< with their own last token, which a causal network pooled at its first end token does not see
+  max_length   ///< with the tokenizer's pad token up to the network's length, which the network sees
+};
+
+/// A tokenizer and a network.
+class TextTower : public TextEncoder {
+ public:
+  using Forward = std::function<torch::Tensor(const torch::Tensor& ids)>;  ///< (N, T) int64 -> (N, dim)
+
+  /// Refuses a tokenizer that knows more ids than `vocab_size`, or adds no token to an empty text.
+  TextTower(const char* who, const std::string& model_type, Tokenizer tokenizer, std::int64_t vocab_size,
+            std::int64_t max_tokens, Padding padding, std::int64_t dim, Forward forward, const Description& network);
+
+  std::int64_t dim() const override { return dim_; }
+  std::int64_t max_tokens() const override { return max_tokens_; }
+  std::int64_t count_tokens(const std::string& text) const override;
+  torch::Tensor encode(const std::vector<std::string>& texts) const override;
+  Description describe() const override { return description_; }
+
+ private:
+  torch::Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) const;
+
+  Tokenizer tokenizer_;
+  std::int64_t max_tokens_;
+  Padding padding_;
+  std::int64_t dim_;
+  Forward forward_;
+  Description description_;
+};
+
+}  // namespace trine::detail

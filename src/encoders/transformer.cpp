@@ -1,0 +1,183 @@
+#include "trine/encoders/transformer.h"
+
+#include <cmath>
+#include <memory>
+#include <string>
+
+#include "detail/error.h"
+
+namespace trine {
+
+using torch::Tensor;
+
+std::string_view to_string(Activation activation) {
+  switch (activation) {
+    case Activation::gelu:
+      return "gelu (exact)";
+    case Activation::gelu_tanh:
+      return "gelu (tanh approximation)";
+    case Activation::quick_gelu:
+      return "quick_gelu, x sigmoid(1.702 x)";
+    case Activation::relu:
+      return "relu";
+    case Activation::silu:
+      return "silu";
+    case Activation::tanh:
+      return "tanh";
+  }
+  return "unknown";
+}
+
+Tensor activate(const Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::gelu:
+      return torch::gelu(x);
+    case Activation::gelu_tanh:
+      return torch::gelu(x, "tanh");
+    case Activation::quick_gelu:
+      return x * torch::sigmoid(1.702 * x);
+    case Activation::relu:
+      return torch::relu(x);
+    case Activation::silu:
+      return torch::silu(x);
+    case Activation::tanh:
+      return torch::tanh(x);
+  }
+  detail::bad_argument("activate", "unknown activation ", static_cast<int>(activation));
+}
+
+void register_at(torch::nn::Module& root, std::string_view path, const std::shared_ptr<torch::nn::Module>& module) {
+  torch::nn::Module* parent = &root;
+  for (std::size_t dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.')) {
+    const std::string name(path.substr(0, dot));
+    path.remove_prefix(dot + 1);
+    const auto children = parent->named_children();
+    const std::shared_ptr<torch::nn::Module>* child = children.find(name);
+    parent =
+        child != nullptr ? child->get() : parent->register_module(name, std::make_shared<torch::nn::Module>()).get();
+  }
+  parent->register_module(std::string(path), module);
+}
+
+namespace {
+
+/// A vector that scales every channel of a part's output, kept as "...lambda1".
+Tensor register_scale(torch::nn::Module& root, const char* path, std::int64_t dim) {
+  const auto holder = std::make_shared<torch::nn::Module>();
+  register_at(root, path, holder);
+  return holder->register_parameter("lambda1", torch::empty({dim}));
+}
+
+}  // namespace
+
+struct TransformerImpl::Block : torch::nn::Module {
+  Block(const TransformerConfig& config, const TransformerKeys& keys)
+      : heads(config.num_attention_heads), activation(config.hidden_act), swiglu(config.use_swiglu_ffn) {
+    const std::int64_t dim = config.hidden_size, hidden = config.intermediate_size;
+    const auto add = [this](const char* path, const auto& module) {
+      register_at(*this, path, module.ptr());
+      return module;
+    };
+    attention_norm = add(keys.attention_norm, LayerNorm(dim, config.layer_norm_eps));
+    query = add(keys.query, Linear(dim, dim, config.qkv_bias));
+    key = add(keys.key, Linear(dim, dim, config.qkv_bias));
+    value = add(keys.value, Linear(dim, dim, config.qkv_bias));
+    out = add(keys.attention_out, Linear(dim, dim));
+    if (keys.attention_scale != nullptr) attention_scale = register_scale(*this, keys.attention_scale, dim);
+    feed_forward_norm = add(keys.feed_forward_norm, LayerNorm(dim, config.layer_norm_eps));
+    expand = add(keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden));
+    contract = add(keys.contract, Linear(hidden, dim));
+    if (keys.feed_forward_scale != nullptr) feed_forward_scale = register_scale(*this, keys.feed_forward_scale, dim);
+  }
+
+  Tensor attend(const Tensor& x, bool causal) const {
+    const Tensor attended =
+        out->forward(self_attention(query->forward(x), key->forward(x), value->forward(x), heads, /*mask=*/{}, causal));
+    return attention_scale.defined() ? attended * attention_scale : attended;
+  }
+
+  Tensor feed_forward(const Tensor& x) const {
+    const Tensor expanded = expand->forward(x);
+    Tensor hidden;
+    if (swiglu) {
+      const auto halves = expanded.chunk(2, -1);
+      hidden = torch::silu(halves[0]) * halves[1];
+    } else {
+      hidden = activate(expanded, activation);
+    }
+    const Tensor contracted = contract->forward(hidden);
+    return feed_forward_scale.defined() ? contracted * feed_forward_scale : contracted;
+  }
+
+  Tensor forward(const Tensor& input, bool causal) const {
+    const Tensor x = input + attend(attention_norm->forward(input), causal);
+    return x + feed_forward(feed_forward_norm->forward(x));
+  }
+
+  std::int64_t heads;
+  Activation activation;
+  bool swiglu;
+  LayerNorm attention_norm{nullptr}, feed_forward_norm{nullptr};
+  Linear query{nullptr}, key{nullptr}, value{nullptr}, out{nullptr}, expand{nullptr}, contract{nullptr};
+  Tensor attention_scale, feed_forward_scale;
+};
+
+TransformerImpl::TransformerImpl(const TransformerConfig& config, const TransformerKeys& keys) {
+  torch::nn::ModuleList blocks;
+  for (std::int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    blocks_.push_back(std::make_shared<Block>(config, keys));
+    blocks->push_back(blocks_.back());
+  }
+  register_module(keys.blocks, blocks);
+}
+
+Tensor TransformerImpl::forward(const Tensor& input, bool causal) const {
+  Tensor x = input;
+  for (const auto& block : blocks_) x = block->forward(x, causal);
+  return x;
+}
+
+PatchEmbeddingImpl::PatchEmbeddingImpl(std::int64_t dim, std::int64_t patch_size, bool with_bias)
+    : weight(register_parameter("weight", torch::empty({dim, 3, patch_size, patch_size}))) {
+  if (with_bias) bias = register_parameter("bias", torch::empty({dim}));
+}
+
+Tensor PatchEmbeddingImpl::forward(const Tensor& pixels) const {
+  return torch::conv2d(pixels, weight, bias, weight.size(2)).flatten(2).transpose(1, 2);
+}
+
+TokenEmbeddingImpl::TokenEmbeddingImpl(std::int64_t vocab_size, std::int64_t max_positions, std::int64_t dim)
+    : tokens_(register_module("token_embedding", Embedding(vocab_size, dim))),
+      positions_(register_module("position_embedding", Embedding(max_positions, dim))) {}
+
+Tensor TokenEmbeddingImpl::forward(const Tensor& ids) const {
+  const Tensor& positions = positions_->weight;
+  if (ids.dim() != 2 || ids.size(1) < 1 || ids.size(1) > positions.size(0)) {
+    detail::bad_argument("TokenEmbedding", "ids of shape ", ids.sizes(), ", wanted (N, T) with 1 to ",
+                         positions.size(0), " tokens");
+  }
+  return tokens_->forward(ids) + positions.slice(0, 0, ids.size(1));
+}
+
+Tensor resize_positions(const Tensor& positions, std::int64_t rows, std::int64_t columns, PositionResize how) {
+  const auto side = static_cast<std::int64_t>(std::lround(std::sqrt(static_cast<double>(positions.size(0)))));
+  // Strides as in each reference: on a channels-last grid torch's anti-aliased kernels give other numbers for one
+  // column.
+  const Tensor grid = how == PositionResize::antialiased_bilinear
+                          ? positions.view({side, side, -1}).permute({2, 0, 1}).unsqueeze(0)
+                          : positions.view({1, side, side, -1}).permute({0, 3, 1, 2});
+  const auto resized = [&] {
+    switch (how) {
+      case PositionResize::bicubic:
+        return torch::upsample_bicubic2d(grid, {rows, columns}, /*align_corners=*/false);
+      case PositionResize::antialiased_bicubic:
+        return torch::_upsample_bicubic2d_aa(grid, {rows, columns}, /*align_corners=*/false);
+      case PositionResize::antialiased_bilinear:
+        return torch::_upsample_bilinear2d_aa(grid, {rows, columns}, /*align_corners=*/false);
+    }
+    detail::bad_argument("resize_positions", "unknown way ", static_cast<int>(how));
+  };
+  return resized().flatten(2).squeeze(0).t();
+}
+
+}  // namespace trine

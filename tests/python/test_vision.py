@@ -1,0 +1,274 @@
+"""Families of images, and of images and texts: every stage as the reference gives it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN
+
+import trine
+
+VISION = GOLDEN / "vision"
+TYPES = {"F32": "<f4", "U8": "u1", "I64": "<i8"}
+CASES = sorted(p.parent.name for p in VISION.glob("*/config.json"))
+
+
+def load_safetensors(path):
+    """{name: array}, metadata"""
+    data = path.read_bytes()
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    metadata = header.pop("__metadata__", {})
+    arrays = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        values = np.frombuffer(data[start + begin : start + end], TYPES[entry["dtype"]])
+        arrays[name] = values.reshape(entry["shape"]).copy()
+    return arrays, metadata
+
+
+def scale_error(got, wanted):
+    wanted = torch.as_tensor(wanted)
+    assert got.shape == wanted.shape
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def towers(encoder):
+    """(image, text), None for what is not there."""
+    if isinstance(encoder, trine.Encoders):
+        return encoder.image, encoder.text
+    return (encoder, None) if isinstance(encoder, trine.ImageEncoder) else (None, encoder)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return load_safetensors(VISION / "pictures.safetensors")[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_stage_equals_the_reference(case, pictures):
+    expected, metadata = load_safetensors(VISION / case / "expected.safetensors")
+    image, text = towers(trine.load_encoder(VISION / case))
+    compared = 0
+    for name, picture in pictures.items():
+        if f"features.{name}" not in expected:
+            continue
+        pixels = image.preprocess(picture)
+        if f"pixels.{name}" in expected:
+            assert np.array_equal(pixels.numpy(), expected[f"pixels.{name}"])
+        features = image.encode(pixels[None])
+        assert scale_error(features[0], expected[f"features.{name}"]) < 1e-4
+        assert torch.cosine_similarity(features[0], torch.as_tensor(expected[f"features.{name}"]), 0) >= 0.99999
+        compared += 1
+    if text is not None:
+        features = text.encode(json.loads(metadata["texts"]))
+        assert scale_error(features, expected["text_features"]) < 1e-4
+        compared += 1
+    assert compared and (image is None) == ("features.photo" not in expected)
+
+
+def test_two_towers_and_their_similarity():
+    clip = trine.load_encoder(VISION / "clip")
+    assert isinstance(clip, trine.Encoders) and clip.audio is None
+    assert clip.image.dim == clip.text.dim == 24
+    assert clip.similarity.kind == "softmax" and clip.similarity.scale > 0 and clip.similarity.bias == 0
+    assert trine.load_encoder(VISION / "siglip").similarity.kind == "sigmoid"
+    assert "softmax of" in dict(clip.image.describe())["similarity"]
+
+
+def test_an_embedder_of_images_and_texts(pictures):
+    expected, metadata = load_safetensors(VISION / "siglip2/expected.safetensors")
+    model = trine.Embedder(VISION / "siglip2")
+    assert model.modalities == ["image", "text"]
+    names = ["photo", "strip", "tall", "dot"]
+    wanted = torch.nn.functional.normalize(torch.as_tensor(np.stack([expected[f"features.{n}"] for n in names])), dim=1)
+    assert (model.embed_image([pictures[n] for n in names]) - wanted).abs().max() < 1e-5
+    assert model.describe()["text.similarity"].startswith("sigmoid of")
+
+
+# --- other configurations than the stored ones, where transformers is installed ----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def maker():
+    """make_vision.py as a module."""
+    pytest.importorskip("transformers", reason="needs transformers, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        import make_vision
+    finally:
+        sys.path.remove(str(GOLDEN))
+    with torch.no_grad():
+        yield make_vision
+
+
+def transformer(random):
+    heads = int(random.choice([1, 2, 3, 5]))
+    return {
+        "hidden_size": heads * int(random.choice([8, 12, 16, 22])),
+        "num_attention_heads": heads,
+        "num_hidden_layers": int(random.integers(1, 4)),
+        "intermediate_size": int(random.integers(9, 70)),
+        "hidden_act": str(random.choice(["gelu", "quick_gelu", "gelu_pytorch_tanh", "gelu_new", "relu", "silu"])),
+        "layer_norm_eps": float(random.choice([1e-5, 1e-6, 1e-12, 1e-3])),
+    }
+
+
+def square(random):
+    """A size and the patches it is cut into, not always whole ones."""
+    patch = int(random.choice([5, 8, 14]))
+    size = patch * int(random.integers(1, 6)) + int(random.integers(0, 3))
+    return {"image_size": size, "patch_size": patch}
+
+
+def crop(random, size):
+    return {
+        "size": {"shortest_edge": size + int(random.integers(-3, 9))},
+        "crop_size": {"height": size, "width": size},
+        "resample": int(random.integers(0, 6)),
+        "image_mean": random.uniform(0.2, 0.7, 3).tolist(),
+        "image_std": random.uniform(0.2, 0.7, 3).tolist(),
+    }
+
+
+def picture(maker, random):
+    return maker.draw(int(random.integers(1, 120)), int(random.integers(1, 120)), int(random.integers(1000)))
+
+
+def texts(random, count=6):
+    words = [*"a the red green blue old wooden round paper bicycle door apples lamp shade beside zebras".split(), "x", ","]
+    return [" ".join(random.choice(words, int(random.integers(0, 30)))) for _ in range(count)]
+
+
+def compare_pictures(maker, folder, model, image, random, features):
+    from PIL import Image
+
+    processor = maker.pillow_processor(folder)
+    for _ in range(4):
+        pixels = picture(maker, random)
+        batch = processor(Image.fromarray(pixels), return_tensors="pt")
+        ours = image.preprocess(pixels)
+        if batch["pixel_values"].ndim == 4:
+            assert torch.equal(ours, batch["pixel_values"][0])
+        assert scale_error(image.encode(ours[None]), features(model, batch)) < 1e-4
+
+
+def compare_texts(folder, model, tokenizer, text, random, length, padding, features):
+    given = texts(random)
+    options = {"padding": padding, "truncation": True, "max_length": length, "return_tensors": "pt"}
+    assert scale_error(text.encode(given), features(model, tokenizer(given, **options).input_ids)) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_other_clips(maker, tmp_path, seed):
+    random, tf = np.random.default_rng(seed), maker.tf
+    highest = seed % 2 == 0
+    words = maker.WORDS.split()
+    words = ["[PAD]", "[UNK]", *words, "[CLS]", "[SEP]"] if highest else ["[UNK]", "[CLS]", "a", "[SEP]", *words[1:]]
+    length, vision = int(random.integers(8, 20)), square(random)
+    text = {"vocab_size": len(words), "max_position_embeddings": length, "eos_token_id": 2 if highest else 3}
+    config = tf.CLIPConfig(
+        text_config=transformer(random) | text, vision_config=transformer(random) | vision, projection_dim=17
+    )
+    processor = tf.CLIPImageProcessorPil(**crop(random, vision["image_size"]))
+    dtype = [torch.float32, torch.bfloat16][seed // 2]
+    model = maker.make(tmp_path, tf.CLIPModel(config), seed, processor, nested=not highest, dtype=dtype)
+    tokenizer = maker.write_tokenizer(tmp_path, words, "[CLS] $A [SEP]", "[SEP]")
+    encoder = trine.load_encoder(tmp_path)
+    assert encoder.similarity.scale == pytest.approx(float(model.logit_scale.exp()), rel=1e-6)
+    image_features = lambda model, batch: model.get_image_features(**batch).pooler_output
+    text_features = lambda model, ids: model.get_text_features(ids).pooler_output
+    compare_pictures(maker, tmp_path, model, encoder.image, random, image_features)
+    compare_texts(tmp_path, model, tokenizer, encoder.text, random, length, True, text_features)
+
+
+@pytest.mark.parametrize("family", ["siglip", "siglip2"])
+@pytest.mark.parametrize("seed", range(2))
+def test_other_siglips(maker, tmp_path, family, seed):
+    random, tf = np.random.default_rng(seed + 10), maker.tf
+    words = ["[PAD]", "[SEP]", "[UNK]", "[CLS]", *maker.WORDS.split()]
+    length, both = int(random.integers(8, 20)), transformer(random)
+    text = both | {"vocab_size": len(words), "max_position_embeddings": length}
+    if family == "siglip":
+        vision = square(random)
+        config = tf.SiglipConfig(text_config=text, vision_config=both | vision)
+        size = {"height": vision["image_size"], "width": vision["image_size"]}
+        processor = tf.SiglipImageProcessorPil(size=size, resample=int(random.integers(0, 6)))
+        network = tf.SiglipModel(config)
+    else:
+        patch = int(random.choice([4, 7]))
+        vision = {"num_patches": int(random.choice([9, 16, 25])), "patch_size": patch}
+        config = tf.Siglip2Config(text_config=text, vision_config=both | vision)
+        processor = tf.Siglip2ImageProcessorPil(patch_size=patch, max_num_patches=int(random.integers(4, 60)))
+        network = tf.Siglip2Model(config)
+    model = maker.make(tmp_path, network, seed, processor)
+    tokenizer = maker.write_tokenizer(tmp_path, words, "$A [SEP]", "[PAD]")
+    encoder = trine.load_encoder(tmp_path)
+    assert encoder.similarity.bias == pytest.approx(float(model.logit_bias), rel=1e-6)
+    image_features = lambda model, batch: model.get_image_features(**batch).pooler_output
+    text_features = lambda model, ids: model.get_text_features(ids).pooler_output
+    compare_pictures(maker, tmp_path, model, encoder.image, random, image_features)
+    compare_texts(tmp_path, model, tokenizer, encoder.text, random, length, "max_length", text_features)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_vits(maker, tmp_path, seed):
+    random, tf = np.random.default_rng(seed + 20), maker.tf
+    vision = square(random)
+    config = tf.ViTConfig(**transformer(random), **vision, qkv_bias=bool(seed % 2), pooler_act="tanh" if seed else "relu")
+    size = {"height": vision["image_size"], "width": vision["image_size"]}
+    processor = tf.ViTImageProcessorPil(size=size, resample=int(random.integers(0, 6)))
+    model = maker.make(tmp_path, tf.ViTModel(config, add_pooling_layer=seed < 2), seed, processor)
+    features = lambda m, batch: m(**batch).pooler_output if seed < 2 else m(**batch).last_hidden_state[:, 0]
+    compare_pictures(maker, tmp_path, model, trine.load_encoder(tmp_path), random, features)
+
+
+@pytest.mark.parametrize("registers", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_other_dinov2s(maker, tmp_path, registers, seed):
+    random, tf = np.random.default_rng(seed + 30), maker.tf
+    options = transformer(random) | square(random) | {"mlp_ratio": int(random.integers(1, 4)), "use_swiglu_ffn": seed == 1}
+    options.pop("intermediate_size")
+    if registers:
+        network = tf.Dinov2WithRegistersModel(tf.Dinov2WithRegistersConfig(**options, num_register_tokens=seed + 1))
+    else:
+        network = tf.Dinov2Model(tf.Dinov2Config(**options))
+    side = options["patch_size"] * int(random.integers(1, 7)) + int(random.integers(0, 5))
+    processor = tf.BitImageProcessorPil(**crop(random, side), do_center_crop=seed != 2)
+    model = maker.make(tmp_path, network, seed, processor)
+    features = lambda m, batch: m(**batch).pooler_output
+    compare_pictures(maker, tmp_path, model, trine.load_encoder(tmp_path), random, features)
+
+
+def test_other_image_processors(maker, tmp_path):
+    from PIL import Image
+
+    random, tf = np.random.default_rng(40), maker.tf
+    # the vision tower only carries the processor
+    maker.make(tmp_path, tf.Dinov2Model(tf.Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, patch_size=4)), 0)
+    for _ in range(60):
+        side = lambda: int(random.integers(1, 50))
+        pair = lambda: {"height": side(), "width": side()}
+        shortest = side()
+        config = {
+            "image_processor_type": str(random.choice(["CLIPImageProcessor", "BitImageProcessor", "ViTImageProcessor"])),
+            "size": [pair(), {"shortest_edge": shortest}, {"shortest_edge": shortest, "longest_edge": shortest + side()}][
+                int(random.integers(3))
+            ],
+            "resample": int(random.integers(6)),
+            "do_center_crop": bool(random.integers(2)),
+            "crop_size": pair(),
+            "do_rescale": bool(random.integers(4)),
+            "do_normalize": bool(random.integers(4)),
+        }
+        (tmp_path / "preprocessor_config.json").write_text(json.dumps(config))
+        processor, encoder = maker.pillow_processor(tmp_path), trine.load_encoder(tmp_path)
+        for _ in range(3):
+            pixels = picture(maker, random)
+            try:
+                wanted = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"][0].float()
+            except ValueError:  # a side of no pixels
+                continue
+            assert torch.equal(encoder.preprocess(pixels), wanted), (config, pixels.shape)
