@@ -27,7 +27,10 @@ TEST(Encoder, TheConfigDecidesTheKind) {
 
 TEST(Encoder, UnknownFamiliesAreRefused) {
   const std::string type = sentence(R"({"model_type": "gpt2"})");
-  EXPECT_NE(type.find(R"("model_type" is "gpt2", known are bert, whisper, tf_efficientnet_lite0)"), std::string::npos)
+  EXPECT_NE(
+      type.find(
+          R"("model_type" is "gpt2", known are bert, distilbert, modernbert, mpnet, roberta, xlm-roberta, whisper, tf_efficientnet_lite0)"),
+      std::string::npos)
       << type;
   const std::string architecture = sentence(R"({"architecture": "resnet18"})");
   EXPECT_NE(architecture.find(R"("architecture" is "resnet18")"), std::string::npos) << architecture;

@@ -12,9 +12,14 @@
 #include "trine/layers.h"
 
 #include "trine/encoders/bert.h"
+#include "trine/encoders/classifier.h"
+#include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/modernbert.h"
+#include "trine/encoders/mpnet.h"
 #include "trine/encoders/preprocess.h"
+#include "trine/encoders/roberta.h"
 #include "trine/encoders/whisper.h"
 
 // 3. features enter the shared space

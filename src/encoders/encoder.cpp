@@ -7,7 +7,11 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "trine/encoders/bert.h"
+#include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/modernbert.h"
+#include "trine/encoders/mpnet.h"
+#include "trine/encoders/roberta.h"
 #include "trine/encoders/whisper.h"
 
 namespace trine {
@@ -20,21 +24,41 @@ using Loader = AnyEncoder (*)(const std::filesystem::path& directory);
 
 AnyEncoder efficientnet(const std::filesystem::path& directory) { return {.image = load_efficientnet(directory)}; }
 AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_bert(directory)}; }
+AnyEncoder distilbert(const std::filesystem::path& directory) { return {.text = load_distilbert(directory)}; }
+AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
+AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
+AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
 
 struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 7> kFamilies{{{"bert", bert},
-                                           {"whisper", whisper},
-                                           {"tf_efficientnet_lite0", efficientnet},
-                                           {"tf_efficientnet_lite1", efficientnet},
-                                           {"tf_efficientnet_lite2", efficientnet},
-                                           {"tf_efficientnet_lite3", efficientnet},
-                                           {"tf_efficientnet_lite4", efficientnet}}};
+constexpr std::array<Family, 12> kFamilies{{{"bert", bert},
+                                            {"distilbert", distilbert},
+                                            {"modernbert", modernbert},
+                                            {"mpnet", mpnet},
+                                            {"roberta", roberta},
+                                            {"xlm-roberta", roberta},
+                                            {"whisper", whisper},
+                                            {"tf_efficientnet_lite0", efficientnet},
+                                            {"tf_efficientnet_lite1", efficientnet},
+                                            {"tf_efficientnet_lite2", efficientnet},
+                                            {"tf_efficientnet_lite3", efficientnet},
+                                            {"tf_efficientnet_lite4", efficientnet}}};
 
 }  // namespace
+
+torch::Tensor TextEncoder::encode_after(const std::string& prompt, const std::vector<std::string>& texts) const {
+  std::vector<std::string> prompted;
+  for (const std::string& text : texts) prompted.push_back(prompt + text);
+  return encode(prompted);
+}
+
+const Prompts& TextEncoder::prompts() const {
+  static const Prompts none;
+  return none;
+}
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";

@@ -23,6 +23,19 @@ def save_safetensors(path, tensors):
     Path(path).write_bytes(struct.pack("<Q", len(head)) + head + data)
 
 
+def load_safetensors(path):
+    """-> {name: array}, {name: text} of the metadata"""
+    data = Path(path).read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", {})
+    kinds, tensors = {"F32": "<f4", "I64": "<i8", "BOOL": "?"}, {}
+    for name, entry in header.items():
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        tensors[name] = np.frombuffer(data[begin:end], kinds[entry["dtype"]]).reshape(entry["shape"])
+    return tensors, metadata
+
+
 def save_wav(path, samples, rate=16_000):
     """samples: (n) or (channels, n) in -1 to 1, written as int16."""
     samples = np.atleast_2d(samples)
