@@ -83,6 +83,28 @@ Audio samples_of(const AudioInput& input, int sample_rate) {
   return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
 }
 
+/// What goes before every text, as sentence-transformers decides it.
+std::string prompt_of(const Prompts& prompts, const EmbedOptions& options) {
+  if (options.prompt) return *options.prompt;
+  if (!options.prompt_name && prompts.default_name.empty()) return "";
+  const std::string& name = options.prompt_name ? *options.prompt_name : prompts.default_name;
+  const auto found = prompts.by_name.find(name);
+  if (found != prompts.by_name.end()) return found->second;
+  std::string known;
+  for (const auto& [key, text] : prompts.by_name) known += (known.empty() ? "" : ", ") + key;
+  detail::bad_argument("embed_texts", "the model has no prompt named ", detail::shown(name), ", ",
+                       known.empty() ? "it has none" : "it has " + known);
+}
+
+/// The first values only, at unit length again.
+Tensor truncated(const Tensor& vectors, std::int64_t truncate_dim) {
+  if (truncate_dim == 0) return vectors;
+  if (truncate_dim < 1 || truncate_dim > vectors.size(1)) {
+    detail::bad_argument(kWho, "truncate_dim is ", truncate_dim, ", wanted 1 to ", vectors.size(1), ", or 0 for all");
+  }
+  return normalise(vectors.slice(1, 0, truncate_dim));
+}
+
 std::string name_of(const AudioInput& input) {
   const auto* path = std::get_if<fs::path>(&input);
   return path == nullptr ? "the clip" : path->string();
@@ -309,7 +331,7 @@ Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const Embed
     if (!impl_->image_projection.is_empty()) features = impl_->image_projection->forward(features);
     vectors.slice(0, first, first + size) = normalise(features);
   }
-  return vectors;
+  return truncated(vectors, options.truncate_dim);
 }
 
 Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options) const {
@@ -317,11 +339,12 @@ Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedO
   if (options.batch_size < 1)
     detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
   const torch::NoGradGuard no_grad;
+  const std::string prompt = prompt_of(impl_->text->prompts(), options);
   if (options.coverage != nullptr) {
     options.coverage->clear();
     const auto limit = static_cast<double>(impl_->text->max_tokens());
     for (const std::string& text : texts) {
-      const auto total = static_cast<double>(impl_->text->count_tokens(text));
+      const auto total = static_cast<double>(impl_->text->count_tokens(prompt + text));
       options.coverage->push_back({.total = total, .used = std::min(total, limit)});
     }
   }
@@ -329,11 +352,11 @@ Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedO
   Tensor vectors = torch::empty({count, dim()});
   for (std::int64_t first = 0; first < count; first += options.batch_size) {
     const std::int64_t last = std::min(first + options.batch_size, count);
-    Tensor features = impl_->text->encode({texts.begin() + first, texts.begin() + last});
+    Tensor features = impl_->text->encode_after(prompt, {texts.begin() + first, texts.begin() + last});
     if (!impl_->text_projection.is_empty()) features = impl_->text_projection->forward(features);
     vectors.slice(0, first, last) = normalise(features);
   }
-  return vectors;
+  return truncated(vectors, options.truncate_dim);
 }
 
 Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options) const {
@@ -346,7 +369,7 @@ Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const Embed
     vectors[static_cast<std::int64_t>(i)] = normalise(impl_->embed(audios[i], coverage));
     if (options.coverage != nullptr) (*options.coverage)[i] = coverage;
   }
-  return vectors;
+  return truncated(vectors, options.truncate_dim);
 }
 
 Tensor Embedder::embed_image(const ImageInput& image) const { return embed_images({image})[0]; }

@@ -82,10 +82,10 @@ LinearImpl::LinearImpl(std::int64_t in, std::int64_t out, bool with_bias)
 
 Tensor LinearImpl::forward(const Tensor& x) const { return torch::linear(x, weight, bias); }
 
-LayerNormImpl::LayerNormImpl(std::int64_t dim, double epsilon)
-    : weight(register_parameter("weight", torch::empty({dim}))),
-      bias(register_parameter("bias", torch::empty({dim}))),
-      eps(epsilon) {}
+LayerNormImpl::LayerNormImpl(std::int64_t dim, double epsilon, bool with_bias)
+    : weight(register_parameter("weight", torch::empty({dim}))), eps(epsilon) {
+  if (with_bias) bias = register_parameter("bias", torch::empty({dim}));
+}
 
 Tensor LayerNormImpl::forward(const Tensor& x) const { return torch::layer_norm(x, weight.sizes(), weight, bias, eps); }
 
@@ -122,7 +122,7 @@ Tensor self_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::in
                       bool causal) {
   const auto split = [&](const Tensor& x) { return x.unflatten(-1, {num_heads, -1}).transpose(1, 2); };
   const std::optional<Tensor> keys =
-      mask.defined() ? std::optional<Tensor>(mask.unsqueeze(1).unsqueeze(2)) : std::nullopt;
+      mask.defined() ? std::optional<Tensor>(mask.dim() == 2 ? mask.unsqueeze(1).unsqueeze(2) : mask) : std::nullopt;
   return torch::scaled_dot_product_attention(split(q), split(k), split(v), keys, /*dropout_p=*/0.0, causal)
       .transpose(1, 2)
       .flatten(2);

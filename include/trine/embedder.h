@@ -41,7 +41,10 @@ struct Coverage {
 
 struct EmbedOptions {
   std::int64_t batch_size = 32;
-  std::vector<Coverage>* coverage = nullptr;  ///< filled with one entry per input
+  std::vector<Coverage>* coverage = nullptr;    ///< filled with one entry per input
+  std::int64_t truncate_dim = 0;                ///< the first values only, at unit length again; 0: all
+  std::optional<std::string> prompt_name = {};  ///< of the checkpoint's prompt before each text; none: its default
+  std::optional<std::string> prompt = {};       ///< before each text as it is, whatever `prompt_name` says
 };
 
 /// Pictures, texts and spoken clips to unit vectors of one space.
@@ -79,7 +82,7 @@ class TRINE_API Embedder {
   torch::Tensor embed_text(const std::string& text) const;
   torch::Tensor embed_audio(const AudioInput& audio) const;
 
-  /// Many -> (N, dim), rows of unit length. No inputs give (0, dim).
+  /// Many -> (N, dim or truncate_dim), rows of unit length. No inputs give (0, dim).
   torch::Tensor embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options = {}) const;
   torch::Tensor embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   torch::Tensor embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options = {}) const;

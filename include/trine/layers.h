@@ -29,11 +29,11 @@ TORCH_MODULE(Linear);
 /// Normalises the last dimension. (..., dim) -> (..., dim)
 class TRINE_API LayerNormImpl : public torch::nn::Module {
  public:
-  explicit LayerNormImpl(std::int64_t dim, double eps = 1e-5);
+  explicit LayerNormImpl(std::int64_t dim, double eps = 1e-5, bool with_bias = true);
   torch::Tensor forward(const torch::Tensor& x) const;
 
   torch::Tensor weight;
-  torch::Tensor bias;
+  torch::Tensor bias;  ///< undefined without bias
   double eps;
 };
 TORCH_MODULE(LayerNorm);
@@ -76,8 +76,9 @@ class TRINE_API AttentionPoolingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(AttentionPooling);
 
-/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined;
-/// causal: no step sees a later one -> (N, T, dim). Without a mask q may have steps of its own, (N, Q, dim).
+/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined, or
+/// of four dimensions for (N, num_heads, T, T): bool, or floats to add to the scores; causal: no step sees a later one
+/// -> (N, T, dim). Without a mask q may have steps of its own, (N, Q, dim).
 TRINE_API torch::Tensor self_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                        std::int64_t num_heads, const torch::Tensor& mask = {}, bool causal = false);
 

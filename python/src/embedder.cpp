@@ -15,18 +15,34 @@ py::dict to_dict(const Coverage& coverage) {
 
 /// A batch method of Embedder as one that returns (vectors, coverage of each input).
 template <typename Input>
-auto with_coverage(torch::Tensor (Embedder::*embed)(const std::vector<Input>&, const EmbedOptions&) const) {
+using Embed = torch::Tensor (Embedder::*)(const std::vector<Input>&, const EmbedOptions&) const;
+
+template <typename Input>
+py::tuple call_with_coverage(const Embedder& self, Embed<Input> embed, const std::vector<Input>& inputs,
+                             EmbedOptions options) {
+  std::vector<Coverage> coverage;
+  options.coverage = &coverage;
+  torch::Tensor vectors;
+  {
+    const py::gil_scoped_release unlocked;
+    vectors = (self.*embed)(inputs, options);
+  }
+  py::list described;
+  for (const Coverage& c : coverage) described.append(to_dict(c));
+  return py::make_tuple(vectors, described);
+}
+
+template <typename Input>
+auto with_coverage(Embed<Input> embed) {
   return [embed](const Embedder& self, const std::vector<Input>& inputs, std::int64_t batch_size) {
-    std::vector<Coverage> coverage;
-    torch::Tensor vectors;
-    {
-      const py::gil_scoped_release unlocked;
-      vectors = (self.*embed)(inputs, {.batch_size = batch_size, .coverage = &coverage});
-    }
-    py::list described;
-    for (const Coverage& c : coverage) described.append(to_dict(c));
-    return py::make_tuple(vectors, described);
+    return call_with_coverage(self, embed, inputs, {.batch_size = batch_size});
   };
+}
+
+py::tuple embed_texts(const Embedder& self, const std::vector<std::string>& texts, std::int64_t batch_size,
+                      const std::optional<std::string>& prompt_name, const std::optional<std::string>& prompt) {
+  return call_with_coverage(self, &Embedder::embed_texts, texts,
+                            {.batch_size = batch_size, .prompt_name = prompt_name, .prompt = prompt});
 }
 
 }  // namespace
@@ -42,9 +58,10 @@ void bind_embedder(py::module_& m) {
       .def_property_readonly("directory", &Embedder::directory)
       .def_property_readonly("name", &Embedder::name)
       .def("supports", &Embedder::supports)
-      .def("embed_images", with_coverage(&Embedder::embed_images))
-      .def("embed_texts", with_coverage(&Embedder::embed_texts))
-      .def("embed_audios", with_coverage(&Embedder::embed_audios))
+      .def("embed_images", with_coverage<ImageInput>(&Embedder::embed_images))
+      .def("embed_texts", embed_texts, py::arg("texts"), py::arg("batch_size"), py::arg("prompt_name") = py::none(),
+           py::arg("prompt") = py::none())
+      .def("embed_audios", with_coverage<AudioInput>(&Embedder::embed_audios))
       .def("describe", &Embedder::describe);
 }
 

@@ -24,7 +24,15 @@ void bind_encoders(py::module_& m) {
             return self.count_tokens(bytes);
           },
           py::arg("text"), "Tokens of a text, special tokens included, before anything is cut.")
-      .def("encode", &TextEncoder::encode, py::arg("texts"), NoGil(), "N texts -> (N, dim)")
+      .def(
+          "encode",
+          [](const TextEncoder& self, const std::vector<std::string>& texts, const std::string& prompt) {
+            return self.encode_after(prompt, texts);
+          },
+          py::arg("texts"), py::kw_only(), py::arg("prompt") = "", NoGil(),
+          "N texts, with `prompt` before each -> (N, dim)")
+      .def_property_readonly(
+          "prompts", [](const TextEncoder& self) { return self.prompts().by_name; }, "Of the checkpoint, by name.")
       .def("describe", &TextEncoder::describe, "What happens to a text, as (step, sentence) pairs.");
 
   py::class_<AudioEncoder>(m, "AudioEncoder", "A clip to a sequence of feature vectors, as long as the clip.")

@@ -25,6 +25,7 @@ PYBIND11_MODULE(_trine, m) {
   py::register_local_exception_translator(translate);
   bind_input(m);
   bind_encoders(m);
+  bind_classifier(m);
   bind_embedder(m);
   bind_fusion(m);
   bind_search(m);

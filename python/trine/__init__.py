@@ -36,6 +36,7 @@ from ._trine import (
     load_encoder,
     read_catalogue,
 )
+from .classifier import Classifier
 from .embedder import Description, Embedder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
@@ -52,6 +53,7 @@ __all__ = [
     "whisper_mel",
     # encoders
     "AudioEncoder",
+    "Classifier",
     "Encoders",
     "ImageEncoder",
     "Similarity",

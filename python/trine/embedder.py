@@ -44,6 +44,8 @@ class Embedder:
     - show_progress_bar: on stderr;
     - convert_to_numpy: NumPy arrays instead of tensors;
     - truncate_dim: the first values only, at unit length again;
+    - prompt_name, prompt (texts): what goes before each text, one of the checkpoint's prompts or a str as it is; without
+      either the checkpoint's default prompt, if it has one;
     - return_coverage: also how much of each input went into its vector, {"total", "used", "windows"}: tokens of a text,
       seconds of a clip. A text that is cut is also a warning.
 
@@ -82,6 +84,8 @@ class Embedder:
         self,
         text: str | list[str],
         *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool = False,
         convert_to_numpy: bool = False,
@@ -92,8 +96,12 @@ class Embedder:
 
         >>> model.embed_text(["a ripe banana", "a red apple"]).shape                # doctest: +SKIP
         torch.Size([2, 384])
+        >>> model.embed_text("a ripe banana", prompt_name="query").shape            # doctest: +SKIP
+        torch.Size([384])
         """
-        options = _Options(batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage)
+        options = _Options(
+            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, prompt_name, prompt
+        )
         return self._embed("text", text, options)
 
     def embed_audio(
@@ -131,7 +139,9 @@ class Embedder:
 
         >>> model.embed(image="photo.jpg", text="the red one", weights={"text": 2})     # doctest: +SKIP
         """
-        options = _Options(1, False, convert_to_numpy, truncate_dim, return_coverage)
+        options = _Options(
+            convert_to_numpy=convert_to_numpy, truncate_dim=truncate_dim, return_coverage=return_coverage
+        )
         return self._encode([{"image": image, "text": text, "audio": audio}], True, weights, options)
 
     def embed_each(
@@ -146,7 +156,7 @@ class Embedder:
         >>> list(model.embed_each(image="photo.jpg", text="the red one"))              # doctest: +SKIP
         ['image', 'text']
         """
-        vectors, _ = self._each([{"image": image, "text": text, "audio": audio}], 1, False)
+        vectors, _ = self._each([{"image": image, "text": text, "audio": audio}], _Options())
         return {modality: rows[0] for modality, rows in vectors.items()}
 
     def encode(
@@ -154,6 +164,8 @@ class Embedder:
         inputs: Any,
         *,
         weights: Mapping[str, float] | None = None,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
         batch_size: int = 32,
         show_progress_bar: bool = False,
         convert_to_numpy: bool = False,
@@ -170,7 +182,9 @@ class Embedder:
         >>> model.encode(["a banana", Path("photo.jpg"), {"text": "this", "audio": "question.wav"}])    # doctest: +SKIP
         """
         items, single = _inputs.split(inputs)
-        options = _Options(batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage)
+        options = _Options(
+            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, prompt_name, prompt
+        )
         return self._encode(items, single, weights, options)
 
     @staticmethod
@@ -228,12 +242,12 @@ class Embedder:
     def _embed(self, modality: str, value: Any, options: _Options) -> Any:
         items, single = _inputs.split(value)
         bar = _Bar(len(items), options.show_progress_bar)
-        vectors, coverage = self._vectors(modality, dict(enumerate(items)), options.batch_size, bar)
+        vectors, coverage = self._vectors(modality, dict(enumerate(items)), options, bar)
         return options.result(vectors, [coverage[i] for i in range(len(items))], single)
 
     def _encode(self, items: list, single: bool, weights: Mapping[str, float] | None, options: _Options) -> Any:
         weights = _inputs.weights(weights) if weights is not None else None
-        vectors, coverage = self._each(items, options.batch_size, options.show_progress_bar)
+        vectors, coverage = self._each(items, options)
         combined = torch.empty(len(items), self.dim)
         for present in {tuple(found) for found in coverage}:
             rows = [i for i, found in enumerate(coverage) if tuple(found) == present]
@@ -243,32 +257,33 @@ class Embedder:
         return options.result(combined, coverage, single)
 
     def _each(
-        self, items: list, batch_size: int, show_progress_bar: bool
+        self, items: list, options: _Options
     ) -> tuple[dict[str, dict[int, torch.Tensor]], list[dict[str, dict]]]:
         """-> {modality: {position in items: (D)}} and, for each item, {modality: coverage}"""
         given = [_named(i, len(items), _inputs.by_modality, item) for i, item in enumerate(items)]
-        bar = _Bar(sum(map(len, given)), show_progress_bar)
+        bar = _Bar(sum(map(len, given)), options.show_progress_bar)
         vectors: dict[str, dict[int, torch.Tensor]] = {}
         coverage: list[dict[str, dict]] = [{} for _ in items]
         for modality in _inputs.MODALITIES:
             values = {i: found[modality] for i, found in enumerate(given) if modality in found}
             if values:
-                rows, covered = self._vectors(modality, values, batch_size, bar)
+                rows, covered = self._vectors(modality, values, options, bar)
                 vectors[modality] = dict(zip(values, rows))
                 for i in values:
                     coverage[i][modality] = covered[i]
         return vectors, coverage
 
     def _vectors(
-        self, modality: str, values: dict[int, Any], batch_size: int, bar: _Bar
+        self, modality: str, values: dict[int, Any], options: _Options, bar: _Bar
     ) -> tuple[torch.Tensor, dict[int, dict]]:
         """{position: value} -> (N, D), {position: coverage}"""
         embed, convert = getattr(self._model, f"embed_{modality}s"), getattr(_inputs, modality)
+        batch_size, prompts = options.batch_size, options.prompts if modality == "text" else {}
         positions = list(values)
         parts, coverage = [torch.empty(0, self.dim)], {}
         for start in range(0, max(len(positions), 1), batch_size):
             batch = positions[start : start + batch_size]
-            vectors, covered = embed([_named(i, len(values), convert, values[i]) for i in batch], batch_size)
+            vectors, covered = embed([_named(i, len(values), convert, values[i]) for i in batch], batch_size, **prompts)
             parts.append(vectors)
             coverage.update(zip(batch, covered))
             bar.advance(len(batch))
@@ -288,12 +303,22 @@ class Description(dict):
 class _Options:
     """What all methods that embed have in common."""
 
-    def __init__(self, batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage) -> None:
-        if not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
+    def __init__(
+        self,
+        batch_size: int = 32,
+        show_progress_bar: bool = False,
+        convert_to_numpy: bool = False,
+        truncate_dim: int | None = None,
+        return_coverage: bool = False,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+    ) -> None:
+        _check_batch_size(batch_size)
         self.batch_size, self.show_progress_bar = batch_size, show_progress_bar
         self.convert_to_numpy, self.truncate_dim = convert_to_numpy, truncate_dim
         self.return_coverage = return_coverage
+        given = {"prompt_name": prompt_name, "prompt": prompt}
+        self.prompts = {key: _inputs.text(value, key) for key, value in given.items() if value is not None}
 
     def result(self, vectors: torch.Tensor, coverage: list, single: bool) -> Any:
         if self.truncate_dim is not None:
@@ -306,17 +331,22 @@ class _Options:
         return (result, coverage) if self.return_coverage else result
 
 
+def _check_batch_size(batch_size: int) -> None:
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, not {batch_size!r}.")
+
+
 class _Bar:
     """Progress on stderr."""
 
-    def __init__(self, total: int, shown: bool) -> None:
-        self.total, self.shown, self.done = total, shown, 0
+    def __init__(self, total: int, shown: bool, what: str = "embedded") -> None:
+        self.total, self.shown, self.what, self.done = total, shown, what, 0
 
     def advance(self, count: int) -> None:
         self.done += count
         if self.shown:
             end = "\n" if self.done >= self.total else ""
-            print(f"\rembedded {self.done} / {self.total}", end=end, file=sys.stderr, flush=True)
+            print(f"\r{self.what} {self.done} / {self.total}", end=end, file=sys.stderr, flush=True)
 
 
 def _named(position: int, count: int, convert: Any, value: Any) -> Any:

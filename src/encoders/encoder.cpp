@@ -9,7 +9,11 @@
 #include "trine/encoders/bert.h"
 #include "trine/encoders/clip.h"
 #include "trine/encoders/dinov2.h"
+#include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/modernbert.h"
+#include "trine/encoders/mpnet.h"
+#include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
 #include "trine/encoders/whisper.h"
@@ -25,6 +29,10 @@ using Loader = AnyEncoder (*)(const std::filesystem::path& directory);
 AnyEncoder efficientnet(const std::filesystem::path& directory) { return {.image = load_efficientnet(directory)}; }
 AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_bert(directory)}; }
 AnyEncoder dinov2(const std::filesystem::path& directory) { return {.image = load_dinov2(directory)}; }
+AnyEncoder distilbert(const std::filesystem::path& directory) { return {.text = load_distilbert(directory)}; }
+AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
+AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
+AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
 
@@ -32,7 +40,12 @@ struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 19> kFamilies{{{"bert", bert},
+constexpr std::array<Family, 24> kFamilies{{{"bert", bert},
+                                            {"distilbert", distilbert},
+                                            {"modernbert", modernbert},
+                                            {"mpnet", mpnet},
+                                            {"roberta", roberta},
+                                            {"xlm-roberta", roberta},
                                             {"whisper", whisper},
                                             {"clip", load_clip},
                                             {"clip_vision_model", load_clip},
@@ -53,6 +66,17 @@ constexpr std::array<Family, 19> kFamilies{{{"bert", bert},
                                             {"tf_efficientnet_lite4", efficientnet}}};
 
 }  // namespace
+
+torch::Tensor TextEncoder::encode_after(const std::string& prompt, const std::vector<std::string>& texts) const {
+  std::vector<std::string> prompted;
+  for (const std::string& text : texts) prompted.push_back(prompt + text);
+  return encode(prompted);
+}
+
+const Prompts& TextEncoder::prompts() const {
+  static const Prompts none;
+  return none;
+}
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";

@@ -14,7 +14,6 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
 import transformers
 from PIL import Image
@@ -189,6 +188,8 @@ def fill(model):
 
 
 def write_efficientnet():
+    import timm  # here, so that other makers can use what is above without it
+
     tensors = {}
     for i in range(5):
         model = timm.create_model(f"tf_efficientnet_lite{i}", pretrained=False).eval()
@@ -199,6 +200,8 @@ def write_efficientnet():
 
 
 def write_real_efficientnet():
+    import timm
+
     folder = CACHE / "encoders/tf_efficientnet_lite0"
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
     weights = load_file(folder / "model.safetensors")

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,13 +31,22 @@ class TRINE_API ImageEncoder {
   virtual Description describe() const = 0;
 };
 
+/// What a checkpoint wants before its texts: {"query": "query: ", "passage": "passage: "}.
+struct Prompts {
+  std::map<std::string, std::string> by_name = {};
+  std::string default_name = {};  ///< of the prompt for texts that come without one; empty: none
+};
+
 /// Texts to sentence vectors, pooled as the checkpoint says.
 class TRINE_API TextEncoder {
  public:
   virtual ~TextEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual torch::Tensor encode(const std::vector<std::string>& texts) const = 0;  ///< -> (N, dim)
-  virtual std::int64_t max_tokens() const = 0;                                    ///< special tokens included
+  virtual torch::Tensor encode(const std::vector<std::string>& texts) const = 0;  ///< as they are -> (N, dim)
+  /// With `prompt` before each; checkpoints may leave the prompt's own tokens out of the pooling -> (N, dim)
+  virtual torch::Tensor encode_after(const std::string& prompt, const std::vector<std::string>& texts) const;
+  virtual const Prompts& prompts() const;       ///< none by default
+  virtual std::int64_t max_tokens() const = 0;  ///< special tokens included
   /// Number of tokens of a text, special tokens included, before anything is cut.
   virtual std::int64_t count_tokens(const std::string& text) const = 0;
   virtual Description describe() const = 0;
@@ -73,6 +83,11 @@ struct TRINE_API AnyEncoder {
 };
 
 /// Loads whatever the directory holds. Errors: std::runtime_error naming the key, wanted and got.
+///
+/// A directory of texts is read as sentence-transformers reads it: modules.json with Pooling, Dense, LayerNorm and
+/// Normalize, `max_seq_length` of sentence_bert_config.json, prompts and `truncate_dim` of
+/// config_sentence_transformers.json; without modules.json none of these, and the mean over the tokens. Texts are cut
+/// before the end token. A Normalize at the end is left to the embedder.
 TRINE_API AnyEncoder load_encoder(const std::filesystem::path& directory);
 
 }  // namespace trine

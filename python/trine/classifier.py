@@ -1,0 +1,80 @@
+"""Labels with scores for texts, from a checkpoint that has a head for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from . import _inputs, _trine
+from .embedder import Description, _Bar, _check_batch_size, _locate, _named, _warn_if_cut
+
+
+class Classifier:
+    """Labels with scores, from a `...ForSequenceClassification` directory of transformers.
+
+    >>> model = trine.Classifier("SamLowe/roberta-base-go_emotions")    # doctest: +SKIP
+    >>> scores = model.predict("what a day!")                           # doctest: +SKIP
+    >>> max(scores, key=scores.get)                                     # doctest: +SKIP
+    'excitement'
+
+    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`. The families are BERT, RoBERTa,
+    XLM-RoBERTa, MPNet, DistilBERT and ModernBERT.
+
+    Scores are those of transformers' text-classification pipeline: shares that sum to 1 (`function` "softmax"), each
+    label on its own in 0 to 1 ("sigmoid": a `problem_type` of several labels, or a single label), or the network's
+    output as it is ("none": regression). They do not depend on the batch or the number of threads.
+    """
+
+    def __init__(self, model: _inputs.PathLike, *, revision: str | None = None) -> None:
+        self._model = _trine.Classifier.load(_locate(_inputs.path(model), revision))
+
+    def predict(self, inputs: str | list[str], *, batch_size: int = 32, show_progress_bar: bool = False) -> Any:
+        """A text -> {label: score}, a list of them -> a list of these; labels in the order of their ids.
+
+        A text that is longer than `max_tokens` is cut there, with a warning.
+
+        >>> model.predict(["what a day!", "leave me alone"])            # doctest: +SKIP
+        [{'admiration': 0.04, ...}, {'admiration': 0.0, ...}]
+        """
+        _check_batch_size(batch_size)
+        items, single = _inputs.split(inputs)
+        bar = _Bar(len(items), show_progress_bar, "classified")
+        found, coverage = [], {}
+        for start in range(0, len(items), batch_size):
+            batch = range(start, min(start + batch_size, len(items)))
+            texts = [_named(i, len(items), _inputs.text, items[i]) for i in batch]
+            for row in self._model.scores(texts).tolist():
+                found.append(dict(zip(self.labels, row)))
+            for i, text in zip(batch, texts):
+                total = self._model.count_tokens(text)
+                coverage[i] = {"total": total, "used": min(total, self.max_tokens)}
+            bar.advance(len(batch))
+        _warn_if_cut(coverage)
+        return found[0] if single else found
+
+    @property
+    def labels(self) -> list[str]:
+        """In the order of their ids."""
+        return self._model.labels
+
+    @property
+    def function(self) -> str:
+        """What makes scores of the network's outputs: "softmax", "sigmoid" or "none"."""
+        return self._model.function
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that are used, special tokens included."""
+        return self._model.max_tokens
+
+    @property
+    def directory(self) -> Path:
+        """Where the model was loaded from."""
+        return self._model.directory
+
+    def describe(self) -> Description:
+        """What happens to a text on its way to scores; print it to read it."""
+        return Description(self._model.describe())
+
+    def __repr__(self) -> str:
+        return f"Classifier({str(self.directory)!r}, labels={len(self.labels)}, function={self.function!r})"

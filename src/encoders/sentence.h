@@ -1,0 +1,15 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "encoders/text_network.h"
+#include "trine/encoders/encoder.h"
+
+namespace trine::detail {
+
+/// A network as the directory's sentence-transformers files say, see `load_encoder`; without any, the mean of the
+/// tokens.
+std::unique_ptr<TextEncoder> load_sentence_encoder(const std::filesystem::path& directory, TextNetwork network);
+
+}  // namespace trine::detail
