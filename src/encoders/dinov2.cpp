@@ -1,5 +1,6 @@
 #include "trine/encoders/dinov2.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 

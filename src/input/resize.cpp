@@ -59,7 +59,7 @@ double sinc(double x) {
 double hamming(double x) {
   x = std::fabs(x);
   if (x >= 1.0) return 0.0;
-  return sinc(x) * (0.54 + 0.46 * std::cos(x * std::numbers::pi));
+  return sinc(x) * (0.54f + 0.46f * std::cos(x * std::numbers::pi));  // Pillow's constants are single precision
 }
 
 double lanczos(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }

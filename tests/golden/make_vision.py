@@ -1,5 +1,6 @@
-"""Writes tests/golden/vision with transformers 5.12 over Pillow: small checkpoints of every family of images, and of images
-and texts, with random weights in the official layouts, and what the reference makes of pictures and texts at each stage.
+"""Writes tests/golden/vision with transformers 5.12 over Pillow: small checkpoints of every family of images, and of
+images and texts, with random weights in the official layouts, and what the reference makes of pictures and texts at each
+stage.
 
     python tests/golden/make_vision.py
 
@@ -48,6 +49,9 @@ def write_pictures():
     sizes = {"photo": (57, 40), "tall": (31, 66), "exact": (32, 32), "small": (20, 11), "strip": (71, 5), "dot": (1, 1),
              "thread": (2, 60)}  # fmt: skip
     pictures = {name: torch.from_numpy(draw(*size, i)) for i, (name, size) in enumerate(sizes.items())}
+    # made 8 wide, these show that the constants of Pillow's Hamming filter have single precision
+    row = bytes.fromhex("1ffaddcd82d4a1ba84707118a52e3dfe14adfcd1ede2f075f7")
+    pictures["row"] = torch.tensor(list(row), dtype=torch.uint8)[None, :, None].repeat(1, 1, 3)
     save_file(pictures, FOLDER / "pictures.safetensors")
     return {name: Image.fromarray(p.numpy()) for name, p in pictures.items()}
 
@@ -76,8 +80,8 @@ def make(folder, model, seed, processor=None, nested=False, dtype=torch.float32,
     randomise(model, seed).to(dtype).save_pretrained(folder, **options)
     if processor:
         written = processor if isinstance(processor, dict) else processor.to_dict()
-        name, content = ("processor_config.json", {"image_processor": written}) if nested else ("preprocessor_config.json", written)
-        (folder / name).write_text(json.dumps(content, indent=2))
+        name = "processor_config.json" if nested else "preprocessor_config.json"
+        (folder / name).write_text(json.dumps({"image_processor": written} if nested else written, indent=2))
     return type(model).from_pretrained(folder, dtype=torch.float32).eval()
 
 
@@ -283,6 +287,7 @@ def write_processors(pictures):
         {"image_processor_type": vit, "size": {"max_height": 21, "max_width": 33}},
         {"image_processor_type": vit, "size": 18, "default_to_square": False},
         {"image_processor_type": bit, "size": {"shortest_edge": 28}, "crop_size": square, "do_convert_rgb": True},
+        {"image_processor_type": siglip, "size": {"height": 1, "width": 8}, "resample": 5},
     ]  # fmt: skip
     scaled = [
         {"image_processor_type": bit, "size": {"shortest_edge": 12}, "crop_size": 12},
@@ -304,7 +309,7 @@ def write_processors(pictures):
     for i, case in enumerate(cases + scaled):
         with_file.write_text(json.dumps(case))
         processor = pillow_processor(folder)
-        for name in ("photo", "tall", "small", "dot"):
+        for name in ("photo", "tall", "small", "dot", "row"):
             if case.get("do_resize") is False and name != "small" and not processor.do_center_crop:
                 continue
             plain = processor(pictures[name], do_rescale=False, do_normalize=False, do_pad=False, return_tensors="np")

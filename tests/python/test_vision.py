@@ -247,7 +247,8 @@ def test_other_image_processors(maker, tmp_path):
 
     random, tf = np.random.default_rng(40), maker.tf
     # the vision tower only carries the processor
-    maker.make(tmp_path, tf.Dinov2Model(tf.Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, patch_size=4)), 0)
+    config = tf.Dinov2Config(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, patch_size=4)
+    maker.make(tmp_path, tf.Dinov2Model(config), 0)
     for _ in range(60):
         side = lambda: int(random.integers(1, 50))
         pair = lambda: {"height": side(), "width": side()}
