@@ -16,8 +16,8 @@ namespace trine {
 struct Encoding {
   std::vector<std::int32_t> ids;
   std::vector<std::string> tokens;
-  std::vector<std::pair<std::int32_t, std::int32_t>>
-      offsets;             ///< [begin, end) in Unicode code points of the text; (0, 0) for special tokens
+  /// [begin, end) in Unicode code points of the text; (0, 0) for special tokens.
+  std::vector<std::pair<std::int32_t, std::int32_t>> offsets;
   bool truncated = false;  ///< whether `max_length` cut something away
 };
 
