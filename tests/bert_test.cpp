@@ -174,11 +174,7 @@ TEST(Bert, LowerCaseIsTheTokenizersAffair) {
   EXPECT_EQ(load_refusal(lower), "accepted");
   const std::string cased = load_refusal([&](const Directory& d) {
     lower(d);
-    d.change("tokenizer.json", [](Json& json) {
-      json["normalizer"]["lowercase"] = false;
-      json["model"]["vocab"]["A"] = json["model"]["vocab"].size();
-    });
-    d.change("config.json", [](Json& json) { json["vocab_size"] = json["vocab_size"].template get<int>() + 1; });
+    d.change("tokenizer.json", [](Json& json) { json["normalizer"]["lowercase"] = false; });
   });
   EXPECT_NE(cased.find("do_lower_case"), std::string::npos) << cased;
 }

@@ -47,13 +47,16 @@ void bind_encoders(py::module_& m) {
       .def_property_readonly(
           "kind", [](const Similarity& self) { return self.kind == SimilarityKind::softmax ? "softmax" : "sigmoid"; },
           "\"softmax\" over the candidates or \"sigmoid\" of each pair alone.")
-      .def_readonly("scale", &Similarity::scale)
-      .def_readonly("bias", &Similarity::bias);
+      .def_readonly("scale", &Similarity::scale, "Factor of the cosine.")
+      .def_readonly("bias", &Similarity::bias, "Added to it; 0 of softmax.");
 
   py::class_<AnyEncoder>(m, "Encoders", "Towers whose vectors share one space; None for what the checkpoint lacks.")
-      .def_property_readonly("image", [](const AnyEncoder& self) { return self.image.get(); })
-      .def_property_readonly("text", [](const AnyEncoder& self) { return self.text.get(); })
-      .def_property_readonly("audio", [](const AnyEncoder& self) { return self.audio.get(); })
+      .def_property_readonly(
+          "image", [](const AnyEncoder& self) { return self.image.get(); }, "The ImageEncoder, or None.")
+      .def_property_readonly(
+          "text", [](const AnyEncoder& self) { return self.text.get(); }, "The TextEncoder, or None.")
+      .def_property_readonly(
+          "audio", [](const AnyEncoder& self) { return self.audio.get(); }, "The AudioEncoder, or None.")
       .def_readonly("similarity", &AnyEncoder::similarity, "How the family scores a pair.");
 
   m.def(

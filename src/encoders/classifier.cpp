@@ -72,8 +72,9 @@ std::vector<std::string> read_labels(const Json& config) {
       detail::failure(kWho, "\"id2label\" has the id ", detail::shown(key), ", wanted each of 0 to ", labels.size() - 1,
                       " once");
     }
+    if (!label.is_string()) detail::failure(kWho, "\"id2label\" has no text for the id ", detail::shown(key));
     known[id] = true;
-    labels[id] = detail::get<std::string>(kWho, *found, key.c_str());
+    labels[id] = label;
     if (!names.insert(labels[id]).second) {
       detail::failure(kWho, "\"id2label\" has the label ", detail::shown(labels[id]), " twice");
     }

@@ -109,8 +109,8 @@ def test_bad_picture_files_are_refused(tmp_path):
     for size in ((0, 5), (5, -1), (100_000, 100_000)):
         with pytest.raises(ValueError):
             trine.resize(make_picture(), size)
-    with pytest.raises(ValueError, match="bilinear, bicubic or lanczos"):
-        trine.resize(make_picture(), (5, 5), "nearest")
+    with pytest.raises(ValueError, match="hamming, bicubic or lanczos, not 'cubic'"):
+        trine.resize(make_picture(), (5, 5), "cubic")
 
 
 # --- clips ------------------------------------------------------------------------------------------------------------
