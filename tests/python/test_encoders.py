@@ -57,7 +57,7 @@ def test_audio_features_equal_transformers(encoders):
     extract = transformers.WhisperFeatureExtractor.from_pretrained(folder)
     mel = extract(voice, sampling_rate=16_000, return_tensors="pt").input_features
     with torch.no_grad():
-        model = transformers.WhisperModel.from_pretrained(folder).eval()
+        model = transformers.WhisperModel.from_pretrained(folder).float().eval()
         wanted = model.encoder(mel).last_hidden_state[0]
     assert scale_error(encoder.encode((voice, 16_000)), wanted) < 1e-4
     assert encoder.encode((voice[:16_000], 16_000)).shape == (50, 384)

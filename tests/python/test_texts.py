@@ -123,7 +123,9 @@ def random_config(transformers, name, random):
     sizes["intermediate_size"] = hidden
     if name == "modernbert":
         flags = {key: bool(random.integers(2)) for key in ("attention_bias", "mlp_bias", "norm_bias", "classifier_bias")}
-        kinds = [str(random.choice(["full_attention", "sliding_attention"])) for _ in range(layers)]
+        both = ["full_attention", "sliding_attention"]  # transformers cannot save a configuration of one kind
+        kinds = [str(kind) for kind in random.permutation([*both, *random.choice(both, layers)])]
+        sizes["num_hidden_layers"] = len(kinds)
         return transformers.ModernBertConfig(
             **sizes, **flags, layer_types=kinds, local_attention=int(random.integers(1, 60)), pad_token_id=0,
             bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3, hidden_activation=act,
