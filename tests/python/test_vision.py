@@ -273,3 +273,47 @@ def test_other_image_processors(maker, tmp_path):
             except ValueError:  # a side of no pixels
                 continue
             assert torch.equal(encoder.preprocess(pixels), wanted), (config, pixels.shape)
+
+
+@pytest.mark.parametrize("end", ["named", "legacy"])
+def test_clip_with_a_tokenizer_of_its_own(end, tmp_path):
+    """Texts through CLIP's byte-level BPE, from tokenizer.json and from vocab.json with merges.txt."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers, the reference")
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(b) for b in printable] + [chr(256 + n) for n in range(256 - len(printable))]
+    merges = ["t h", "th e</w>", "r e", "re d</w>", "s h", "sh o", "sho e"]
+    words = [*letters, *(c + "</w>" for c in letters), *(m.replace(" ", "") for m in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    older = {
+        "vocab.json": json.dumps({word: i for i, word in enumerate(words)}),
+        "merges.txt": "#version: 0.2\n" + "\n".join(merges) + "\n",
+    }
+    for name, content in older.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    tokenizer = transformers.CLIPTokenizerFast.from_pretrained(tmp_path)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    last = len(words) - 1
+    ids = {"vocab_size": len(words), "bos_token_id": last - 1, "eos_token_id": 2 if end == "legacy" else last}
+    config = transformers.CLIPConfig(
+        text_config=sizes | ids | {"max_position_embeddings": 40, "pad_token_id": 1},
+        vision_config=sizes | {"image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    torch.manual_seed(1)
+    reference = transformers.CLIPModel(config).eval()
+    reference.save_pretrained(tmp_path)
+    processor = {"size": {"shortest_edge": 32}, "crop_size": 32, "image_processor_type": "CLIPImageProcessor"}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor))
+    texts = ["the red shoes", "A photo of the dog!!", "ünïcode 42 émoji 🙂", "", "the " * 80]
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=40, return_tensors="pt")
+    with torch.no_grad():
+        features = reference.text_model(**batch).pooler_output
+        wanted = torch.nn.functional.normalize(reference.text_projection(features), dim=1)
+    for layout in ("older files", "tokenizer.json"):
+        if layout == "tokenizer.json":
+            tokenizer.save_pretrained(tmp_path)
+            for name in older:
+                (tmp_path / name).unlink(missing_ok=True)
+        with pytest.warns(UserWarning, match="longer than 40 tokens"):
+            vectors = trine.Embedder(tmp_path).embed_text(texts)
+        assert (vectors - wanted).abs().max() < 1e-5, layout
