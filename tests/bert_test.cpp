@@ -92,7 +92,7 @@ TEST(Bert, EdgesOfTheInput) {
 }
 
 TEST(Bert, DescribesItself) {
-  const std::string all = describe(load_bert(kBert)->describe());
+  const std::string all = described(load_bert(kBert)->describe());
   for (const char* part : {"model_type: bert", "24", "gelu", "mean", "parameters: "})
     EXPECT_NE(all.find(part), std::string::npos) << part;
 }

@@ -66,7 +66,7 @@ TEST(Classifier, TheConfigDecidesTheFunctionAndTheLabels) {
 
 TEST(Classifier, DescribesItself) {
   const TextDirectory directory("distilbert");
-  const std::string all = describe(Classifier::load(directory.path()).describe());
+  const std::string all = described(Classifier::load(directory.path()).describe());
   for (const char* part : {"model_type: distilbert", "the first token, linear, relu, linear", "scores: softmax",
                            "labels: joy, anger, grief", "parameters: "}) {
     EXPECT_NE(all.find(part), std::string::npos) << all;

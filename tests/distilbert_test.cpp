@@ -22,7 +22,7 @@ TEST(DistilBert, VectorsDoNotDependOnTheBatch) {
 
 TEST(DistilBert, DescribesItself) {
   const TextDirectory directory("distilbert");
-  const std::string all = describe(trine::load_distilbert(directory.path())->describe());
+  const std::string all = described(trine::load_distilbert(directory.path())->describe());
   for (const char* part : {"model_type: distilbert", "max_tokens: 24", "relu", "mean", "parameters: "}) {
     EXPECT_NE(all.find(part), std::string::npos) << all;
   }

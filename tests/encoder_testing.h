@@ -2,25 +2,21 @@
 
 #include <gtest/gtest.h>
 #include <torch/torch.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "detail/json.h"
+#include "testing.h"
 #include "trine/checkpoint.h"
+#include "trine/encoders/encoder.h"
 #include "trine/layers.h"
 
 /// What the tests of layers and encoders share.
 
 namespace trine::testing {
-
-namespace fs = std::filesystem;
-using detail::Json;
 
 /// Tests run beside each other, and threads that wait for a core cost more than they bring.
 inline const bool kOneThread = (at::set_num_threads(1), true);
@@ -38,29 +34,15 @@ inline fs::path cached(const std::string& name) {
   return cache / "encoders" / name;
 }
 
-/// A directory of its own, a copy of `source` if there is one, removed with the object.
-class Directory {
+/// A folder of its own, a copy of `source` if there is one.
+class Directory : public Folder {
  public:
   explicit Directory(const fs::path& source = {}) {
-    static int count = 0;
-    path_ = fs::temp_directory_path() / ("trine_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-    if (!source.empty()) fs::copy(source, path_, fs::copy_options::recursive);
-  }
-  ~Directory() { fs::remove_all(path_); }
-  Directory(const Directory&) = delete;
-  Directory& operator=(const Directory&) = delete;
-
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
-  void write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
+    if (!source.empty()) fs::copy(source, path(), fs::copy_options::recursive);
   }
 
   void change(const std::string& name, const std::function<void(Json&)>& how) const {
-    Json json = detail::read_json("test", path_ / name);
+    Json json = detail::read_json("test", *this / name);
     how(json);
     write(name, json.dump());
   }
@@ -69,26 +51,13 @@ class Directory {
   void change_weights(const std::function<void(std::map<std::string, torch::Tensor>&)>& how) const {
     std::map<std::string, torch::Tensor> tensors;
     {
-      const Checkpoint checkpoint = Checkpoint::open(path_);
+      const Checkpoint checkpoint = Checkpoint::open(path());
       for (const std::string& name : checkpoint.names()) tensors[name] = load_tensor(checkpoint, name).clone();
     }
     how(tensors);
-    save_tensors(path_ / "model.safetensors", tensors);
+    save_tensors(*this / "model.safetensors", tensors);
   }
-
- private:
-  fs::path path_;
 };
-
-template <typename Error, typename Action>
-std::string refusal(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
-}
 
 inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.sizes() != b.sizes()) return INFINITY;
@@ -102,6 +71,13 @@ inline double relative_difference(const torch::Tensor& found, const torch::Tenso
 
 inline double smallest_cosine(const torch::Tensor& a, const torch::Tensor& b) {
   return (normalise(a.to(torch::kFloat64)) * normalise(b.to(torch::kFloat64))).sum(-1).min().item<double>();
+}
+
+/// One line a key.
+inline std::string described(const Description& description) {
+  std::string all;
+  for (const auto& [key, value] : description) all += key + ": " + value + "\n";
+  return all;
 }
 
 /// Numbers in [-1, 1) from a name, the same as in make_encoders.py.

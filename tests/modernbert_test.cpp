@@ -51,7 +51,7 @@ TEST(ModernBert, BothFormsOfTheConfigAreRead) {
 
 TEST(ModernBert, DescribesItself) {
   const TextDirectory directory("modernbert");
-  const std::string all = describe(trine::load_modernbert(directory.path())->describe());
+  const std::string all = described(trine::load_modernbert(directory.path())->describe());
   for (const char* part : {"model_type: modernbert", "max_tokens: 24", "gelu (exact)", "mean", "parameters: "}) {
     EXPECT_NE(all.find(part), std::string::npos) << all;
   }

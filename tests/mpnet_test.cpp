@@ -32,7 +32,7 @@ TEST(MPNet, DistancesAreSeenFarBeyondTheExactOnes) {
 
 TEST(MPNet, DescribesItself) {
   const TextDirectory directory("mpnet");
-  const std::string all = describe(trine::load_mpnet(directory.path())->describe());
+  const std::string all = described(trine::load_mpnet(directory.path())->describe());
   for (const char* part : {"model_type: mpnet", "max_tokens: 24", "silu", "mean", "parameters: "}) {
     EXPECT_NE(all.find(part), std::string::npos) << all;
   }

@@ -42,7 +42,7 @@ TEST(Roberta, PositionsEndBeforeThoseOfTheTable) {
 
 TEST(Roberta, DescribesItself) {
   const TextDirectory directory("xlm-roberta");
-  const std::string all = describe(trine::load_roberta(directory.path())->describe());
+  const std::string all = described(trine::load_roberta(directory.path())->describe());
   for (const char* part : {"model_type: xlm-roberta", "max_tokens: 24", "tanh approximation", "parameters: "}) {
     EXPECT_NE(all.find(part), std::string::npos) << all;
   }

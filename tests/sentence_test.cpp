@@ -118,15 +118,15 @@ TEST(Sentence, TheTokenizersLimitHoldsWithoutAnother) {
 }
 
 TEST(Sentence, DescribesItself) {
-  const std::string prompts = describe(load_encoder(CaseDirectory("left_out_default").path()).text->describe());
+  const std::string prompts = described(load_encoder(CaseDirectory("left_out_default").path()).text->describe());
   for (const char* part : {"the first token; maximum", "without the prompt's tokens", "passage \"the text is \"",
                            "query \"search for the red one: \"; by default passage"}) {
     EXPECT_NE(prompts.find(part), std::string::npos) << prompts;
   }
-  const std::string projected = describe(load_encoder(CaseDirectory("projected").path()).text->describe());
+  const std::string projected = described(load_encoder(CaseDirectory("projected").path()).text->describe());
   EXPECT_NE(projected.find("linear to 48, activation tanh; linear to 16, activation gelu (exact)"), std::string::npos)
       << projected;
-  EXPECT_NE(describe(load_encoder(CaseDirectory("truncated").path()).text->describe()).find("the first 7 values"),
+  EXPECT_NE(described(load_encoder(CaseDirectory("truncated").path()).text->describe()).find("the first 7 values"),
             std::string::npos);
 }
 

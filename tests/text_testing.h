@@ -127,10 +127,4 @@ inline void expect_refused_weights(const std::string& name, const std::string& k
   }
 }
 
-inline std::string describe(const Description& description) {
-  std::string all;
-  for (const auto& [key, value] : description) all += key + ": " + value + "\n";
-  return all;
-}
-
 }  // namespace trine::testing

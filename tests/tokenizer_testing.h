@@ -1,65 +1,25 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
-#include <functional>
 #include <string>
 #include <string_view>
 
-#include "detail/json.h"
+#include "testing.h"
 #include "trine/input/text.h"
 
 namespace trine::testing {
 
-namespace fs = std::filesystem;
-using trine::detail::Json;
-
 inline const fs::path kGolden = fs::path(TRINE_TEST_DATA) / "golden/text";
 
 inline Json golden(const char* name) { return trine::detail::read_json("test", kGolden / name); }
-
-/// A folder of its own for as long as the object lives.
-class Folder {
- public:
-  Folder() {
-    static int count = 0;
-    path_ = fs::temp_directory_path() / ("trine_text_" + std::to_string(::getpid()) + "_" + std::to_string(count++));
-    fs::create_directory(path_);
-  }
-  ~Folder() {
-    std::error_code error;
-    fs::remove_all(path_, error);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void write(const std::string& name, std::string_view content) const {
-    std::ofstream(path_ / name, std::ios::binary) << content;
-  }
-
- private:
-  fs::path path_;
-};
 
 /// Loads what a tokenizer.json of this content would give.
 inline Tokenizer load(std::string_view content) {
   const Folder folder;
   folder.write("tokenizer.json", content);
   return Tokenizer::load(folder.path());
-}
-
-template <typename Error, typename Action>
-std::string refusal(Action&& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "accepted";
 }
 
 inline std::string repeated(std::string_view part, std::size_t times) {

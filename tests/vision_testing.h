@@ -91,12 +91,6 @@ inline void expect_no_batch_effect(const ImageEncoder& encoder, const std::vecto
   EXPECT_FALSE(one.requires_grad());
 }
 
-inline std::string described(const Description& description) {
-  std::string all;
-  for (const auto& [key, value] : description) all += key + ": " + value + "\n";
-  return all;
-}
-
 /// One change of a JSON file: the value at a JSON pointer, null erases it.
 struct Change {
   const char* pointer;

@@ -1,67 +1,67 @@
 #include "encoders/activation.h"
 
-#include <algorithm>
 #include <array>
 #include <string>
 
 #include "detail/error.h"
-#include "detail/json.h"
 
 namespace trine::detail {
 
-using torch::Tensor;
-
 namespace {
 
-Tensor gelu(const Tensor& x) { return torch::gelu(x); }
-Tensor gelu_tanh(const Tensor& x) { return torch::gelu(x, "tanh"); }
-Tensor quick_gelu(const Tensor& x) { return x * torch::sigmoid(1.702 * x); }
-Tensor relu(const Tensor& x) { return torch::relu(x); }
-Tensor silu(const Tensor& x) { return torch::silu(x); }
-Tensor tanh(const Tensor& x) { return torch::tanh(x); }
-Tensor sigmoid(const Tensor& x) { return torch::sigmoid(x); }
-Tensor identity(const Tensor& x) { return x; }
+struct ActivationName {
+  const char* name;         ///< in transformers' config.json
+  const char* torch_class;  ///< last part of the name of torch's class, without arguments; null where there is none
+  Activation activation;
+  bool in_image_towers;
+};
 
-constexpr const char* kTanhForm = "gelu (tanh approximation)";
-constexpr std::array<ActivationFunction, 12> kActivations{{
-    {"gelu", "GELU", "gelu (exact)", gelu},
-    {"gelu_python", nullptr, "gelu (exact)", gelu},
-    {"gelu_new", nullptr, kTanhForm, gelu_tanh},
-    {"gelu_fast", nullptr, kTanhForm, gelu_tanh},
-    {"gelu_pytorch_tanh", nullptr, kTanhForm, gelu_tanh},
-    {"quick_gelu", nullptr, "quick gelu, x sigmoid(1.702 x)", quick_gelu},
-    {"relu", "ReLU", "relu", relu},
-    {"silu", "SiLU", "silu", silu},
-    {"swish", nullptr, "silu", silu},
-    {"tanh", "Tanh", "tanh", tanh},
-    {"sigmoid", "Sigmoid", "sigmoid", sigmoid},
-    {"linear", "Identity", "none", identity},
+constexpr std::array<ActivationName, 12> kActivations{{
+    {"gelu", "GELU", Activation::gelu, true},
+    {"gelu_python", nullptr, Activation::gelu, false},
+    {"gelu_new", nullptr, Activation::gelu_tanh, true},
+    {"gelu_fast", nullptr, Activation::gelu_tanh, false},
+    {"gelu_pytorch_tanh", nullptr, Activation::gelu_tanh, true},
+    {"quick_gelu", nullptr, Activation::quick_gelu, true},
+    {"relu", "ReLU", Activation::relu, true},
+    {"silu", "SiLU", Activation::silu, true},
+    {"swish", nullptr, Activation::silu, true},
+    {"tanh", "Tanh", Activation::tanh, true},
+    {"sigmoid", "Sigmoid", Activation::sigmoid, false},
+    {"linear", "Identity", Activation::identity, false},
 }};
 
-const ActivationFunction& find(const char* who, const char* key, std::string_view shown_name, std::string_view wanted,
-                               const char* const ActivationFunction::*column) {
-  const auto found = std::find_if(kActivations.begin(), kActivations.end(), [&](const ActivationFunction& a) {
-    return a.*column != nullptr && wanted == a.*column;
-  });
-  if (found != kActivations.end()) return *found;
+/// `name_of(row)` is what the file may call it, null where it may not.
+template <typename NameOf>
+Activation find(const char* who, const char* key, std::string_view written, std::string_view wanted,
+                const NameOf& name_of) {
   std::string known;
-  for (const ActivationFunction& a : kActivations) {
-    if (a.*column != nullptr) known += std::string(known.empty() ? "" : ", ") + a.*column;
+  for (const ActivationName& row : kActivations) {
+    const char* name = name_of(row);
+    if (name == nullptr) continue;
+    if (wanted == name) return row.activation;
+    known += std::string(known.empty() ? "" : ", ") + name;
   }
-  failure(who, "\"", key, "\" is ", shown(shown_name), ", known are ", known);
+  failure(who, "\"", key, "\" is ", shown(written), ", known are ", known);
 }
 
 }  // namespace
 
-const ActivationFunction& activation(const char* who, const char* key, std::string_view name) {
-  return find(who, key, name, name, &ActivationFunction::name);
+Activation activation(const char* who, const char* key, std::string_view name) {
+  return find(who, key, name, name, [](const ActivationName& row) { return row.name; });
 }
 
-const ActivationFunction& torch_activation(const char* who, const char* key, std::string_view class_name) {
+Activation torch_activation(const char* who, const char* key, std::string_view class_name) {
   // sentence-transformers takes a class of another package only from those it trusts
   const std::string_view last =
       class_name.starts_with("torch.") ? class_name.substr(class_name.rfind('.') + 1) : std::string_view();
-  return find(who, key, class_name, last, &ActivationFunction::torch_class);
+  return find(who, key, class_name, last, [](const ActivationName& row) { return row.torch_class; });
+}
+
+Activation read_activation(const char* who, const Json& json, const char* key, Activation fallback) {
+  const auto name = get_or<std::string>(who, json, key, "");
+  if (name.empty()) return fallback;
+  return find(who, key, name, name, [](const ActivationName& row) { return row.in_image_towers ? row.name : nullptr; });
 }
 
 }  // namespace trine::detail

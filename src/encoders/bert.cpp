@@ -41,14 +41,7 @@ BertImpl::BertImpl(const BertConfig& config, std::optional<std::int64_t> padding
       embeddings->register_module("position_embeddings", Embedding(config.max_position_embeddings, dim));
   token_type_embeddings_ = embeddings->register_module("token_type_embeddings", Embedding(config.type_vocab_size, dim));
   embedding_norm_ = embeddings->register_module("LayerNorm", LayerNorm(dim, config.layer_norm_eps));
-  layers_ = detail::register_layers(*this,
-                                    {.layers = config.num_hidden_layers,
-                                     .dim = dim,
-                                     .heads = config.num_attention_heads,
-                                     .hidden = config.intermediate_size,
-                                     .eps = config.layer_norm_eps,
-                                     .activation = &detail::activation("Bert", "hidden_act", config.hidden_act)},
-                                    kKeys);
+  layers_ = detail::register_layers(*this, detail::sizes_of("Bert", config), kKeys);
 }
 
 Tensor BertImpl::forward(const Tensor& ids, const Tensor& mask) const {
@@ -78,9 +71,9 @@ TextNetwork bert_network(const std::filesystem::path& directory) {
           .max_position_embeddings = config.max_position_embeddings,
           .max_tokens = config.max_position_embeddings,
           .pad_id = 0,
-          .activation = &activation(kConfig, "hidden_act", config.hidden_act),
+          .activation = activation(kConfig, "hidden_act", config.hidden_act),
           .head = {.dense = "bert.pooler.dense",
-                   .activation = &activation(kConfig, "the pooler's activation", "tanh"),
+                   .activation = activation(kConfig, "the pooler's activation", "tanh"),
                    .out = "classifier"}};
 }
 

@@ -109,7 +109,7 @@ struct Head {
   /// (N, T, dim), mask (N, T) -> (N, labels)
   Tensor forward(const Tensor& hidden, const Tensor& mask) const {
     const Tensor pooled = options.mean ? masked_mean(hidden, mask) : hidden.select(1, 0);
-    const Tensor x = options.activation->apply(dense->forward(pooled));
+    const Tensor x = activate(dense->forward(pooled), options.activation);
     return out->forward(norm.is_empty() ? x : norm->forward(x));
   }
 
@@ -199,7 +199,7 @@ Description Classifier::describe() const {
                                   detail::count_parameters(*head.out) +
                                   (head.norm.is_empty() ? 0 : detail::count_parameters(*head.norm));
   lines.emplace_back("head", std::string(head.options.mean ? "mean over all tokens" : "the first token") +
-                                 ", linear, " + head.options.activation->described +
+                                 ", linear, " + std::string(to_string(head.options.activation)) +
                                  (head.norm.is_empty() ? "" : ", layer norm") + ", linear");
   lines.emplace_back("scores", to_string(function()));
   lines.emplace_back("labels", all);

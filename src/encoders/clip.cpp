@@ -89,7 +89,7 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
   const bool projected = !projection.is_empty();
   const std::string pooling = text.eos_token_id == kLegacyEnd ? "the token of the highest id" : "the first end token";
   return std::make_unique<detail::TextTower>(
-      kLoad, similarity ? "clip" : kText, tokenizer, text.vocab_size, text.max_position_embeddings,
+      kLoad, directory, similarity ? "clip" : kText, tokenizer, text.vocab_size, text.max_position_embeddings,
       detail::Padding::repeat_end, projected ? config.projection_dim : hidden,
       [network, projection](const Tensor& ids) { return project(projection, network->forward(ids)); },
       detail::describe_network(text.transformer, pooling + (projected ? ", projected" : ""), *network, similarity));

@@ -70,8 +70,7 @@ Dinov2Impl::Dinov2Impl(const Dinov2Config& config) : config_(config) {
     registers_ = embeddings->register_parameter("register_tokens", torch::empty({1, config.num_register_tokens, dim}));
   }
   positions_ = embeddings->register_parameter("position_embeddings", torch::empty({1, grid * grid + 1, dim}));
-  patches_ = PatchEmbedding(dim, config.patch_size);
-  register_at(*embeddings, "patch_embeddings.projection", patches_.ptr());
+  patches_ = register_at(*embeddings, "patch_embeddings.projection", PatchEmbedding(dim, config.patch_size));
   encoder_ = register_module("encoder", Transformer(config.transformer, keys_of(config.transformer.use_swiglu_ffn)));
   norm_ = register_module("layernorm", LayerNorm(dim, config.transformer.layer_norm_eps));
 }

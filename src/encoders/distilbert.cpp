@@ -54,7 +54,7 @@ DistilBertImpl::DistilBertImpl(const DistilBertConfig& config) {
                                      .heads = config.n_heads,
                                      .hidden = config.hidden_dim,
                                      .eps = kEps,
-                                     .activation = &detail::activation("DistilBert", "activation", config.activation)},
+                                     .activation = detail::activation("DistilBert", "activation", config.activation)},
                                     kKeys);
 }
 
@@ -80,9 +80,9 @@ TextNetwork distilbert_network(const std::filesystem::path& directory) {
           .max_position_embeddings = config.max_position_embeddings,
           .max_tokens = config.max_position_embeddings,
           .pad_id = 0,
-          .activation = &activation(kConfig, "activation", config.activation),
+          .activation = activation(kConfig, "activation", config.activation),
           .head = {.dense = "pre_classifier",
-                   .activation = &activation(kConfig, "the head's activation", "relu"),
+                   .activation = activation(kConfig, "the head's activation", "relu"),
                    .out = "classifier"}};
 }
 

@@ -96,7 +96,7 @@ class ModernBertLayerImpl : public torch::nn::Module {
   ModernBertLayerImpl(const ModernBertConfig& config, bool first, bool is_full)
       : full(is_full),
         heads_(config.num_attention_heads),
-        activation_(&detail::activation("ModernBert", "hidden_activation", config.hidden_activation)) {
+        activation_(detail::activation("ModernBert", "hidden_activation", config.hidden_activation)) {
     const std::int64_t dim = config.hidden_size;
     if (!first) attention_norm_ = register_module("attn_norm", LayerNorm(dim, config.norm_eps, config.norm_bias));
     const auto attention = register_module("attn", std::make_shared<torch::nn::Module>());
@@ -115,14 +115,14 @@ class ModernBertLayerImpl : public torch::nn::Module {
     const Tensor x =
         input + out_->forward(self_attention(turn(parts[0]), turn(parts[1]), parts[2], heads_, attention.mask));
     const auto halves = expand_->forward(mlp_norm_->forward(x)).chunk(2, -1);
-    return x + contract_->forward(activation_->apply(halves[0]) * halves[1]);
+    return x + contract_->forward(activate(halves[0], activation_) * halves[1]);
   }
 
   const bool full;  ///< attends to all tokens
 
  private:
   std::int64_t heads_;
-  const detail::ActivationFunction* activation_;
+  Activation activation_;
   LayerNorm attention_norm_{nullptr};
   Linear qkv_{nullptr}, out_{nullptr};
   LayerNorm mlp_norm_{nullptr};
@@ -208,9 +208,9 @@ TextNetwork modernbert_network(const std::filesystem::path& directory) {
           .max_position_embeddings = config.max_position_embeddings,
           .max_tokens = config.max_position_embeddings,
           .pad_id = 0,
-          .activation = &activation(kConfig, "hidden_activation", config.hidden_activation),
+          .activation = activation(kConfig, "hidden_activation", config.hidden_activation),
           .head = {.dense = "head.dense",
-                   .activation = &activation(kConfig, "classifier_activation", config.classifier_activation),
+                   .activation = activation(kConfig, "classifier_activation", config.classifier_activation),
                    .out = "classifier",
                    .norm = "head.norm",
                    .mean = config.classifier_pooling == "mean",

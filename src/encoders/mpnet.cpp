@@ -68,17 +68,9 @@ MPNetImpl::MPNetImpl(const MPNetConfig& config) {
   position_embeddings_ =
       embeddings->register_module("position_embeddings", Embedding(config.max_position_embeddings, dim));
   embedding_norm_ = embeddings->register_module("LayerNorm", LayerNorm(dim, config.layer_norm_eps));
-  layers_ = detail::register_layers(*this,
-                                    {.layers = config.num_hidden_layers,
-                                     .dim = dim,
-                                     .heads = config.num_attention_heads,
-                                     .hidden = config.intermediate_size,
-                                     .eps = config.layer_norm_eps,
-                                     .activation = &detail::activation("MPNet", "hidden_act", config.hidden_act)},
-                                    kKeys);
-  relative_attention_bias_ =
-      detail::register_path(*this, "encoder.relative_attention_bias",
-                            Embedding(config.relative_attention_num_buckets, config.num_attention_heads));
+  layers_ = detail::register_layers(*this, detail::sizes_of("MPNet", config), kKeys);
+  relative_attention_bias_ = register_at(*this, "encoder.relative_attention_bias",
+                                         Embedding(config.relative_attention_num_buckets, config.num_attention_heads));
 }
 
 Tensor MPNetImpl::forward(const Tensor& ids, const Tensor& mask) const {
@@ -105,9 +97,9 @@ TextNetwork mpnet_network(const std::filesystem::path& directory) {
           .max_position_embeddings = config.max_position_embeddings,
           .max_tokens = config.max_position_embeddings - kPaddingIdx - 1,
           .pad_id = kPaddingIdx,
-          .activation = &activation(kConfig, "hidden_act", config.hidden_act),
+          .activation = activation(kConfig, "hidden_act", config.hidden_act),
           .head = {.dense = "classifier.dense",
-                   .activation = &activation(kConfig, "the head's activation", "tanh"),
+                   .activation = activation(kConfig, "the head's activation", "tanh"),
                    .out = "classifier.out_proj"}};
 }
 

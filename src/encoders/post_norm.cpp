@@ -9,21 +9,21 @@ using torch::Tensor;
 PostNormLayer::PostNormLayer(const PostNormSizes& sizes, const PostNormKeys& keys)
     : heads_(sizes.heads), activation_(sizes.activation) {
   const std::int64_t dim = sizes.dim;
-  query_ = register_path(*this, keys.query, Linear(dim, dim));
-  key_ = register_path(*this, keys.key, Linear(dim, dim));
-  value_ = register_path(*this, keys.value, Linear(dim, dim));
-  out_ = register_path(*this, keys.attention_out, Linear(dim, dim));
-  attention_norm_ = register_path(*this, keys.attention_norm, LayerNorm(dim, sizes.eps));
-  expand_ = register_path(*this, keys.expand, Linear(dim, sizes.hidden));
-  contract_ = register_path(*this, keys.contract, Linear(sizes.hidden, dim));
-  output_norm_ = register_path(*this, keys.output_norm, LayerNorm(dim, sizes.eps));
+  query_ = register_at(*this, keys.query, Linear(dim, dim));
+  key_ = register_at(*this, keys.key, Linear(dim, dim));
+  value_ = register_at(*this, keys.value, Linear(dim, dim));
+  out_ = register_at(*this, keys.attention_out, Linear(dim, dim));
+  attention_norm_ = register_at(*this, keys.attention_norm, LayerNorm(dim, sizes.eps));
+  expand_ = register_at(*this, keys.expand, Linear(dim, sizes.hidden));
+  contract_ = register_at(*this, keys.contract, Linear(sizes.hidden, dim));
+  output_norm_ = register_at(*this, keys.output_norm, LayerNorm(dim, sizes.eps));
 }
 
 Tensor PostNormLayer::forward(const Tensor& input, const Tensor& mask) const {
   const Tensor attended =
       self_attention(query_->forward(input), key_->forward(input), value_->forward(input), heads_, mask);
   const Tensor x = attention_norm_->forward(out_->forward(attended) + input);
-  return output_norm_->forward(contract_->forward(activation_->apply(expand_->forward(x))) + x);
+  return output_norm_->forward(contract_->forward(activate(expand_->forward(x), activation_)) + x);
 }
 
 std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& root, const PostNormSizes& sizes,
@@ -34,7 +34,7 @@ std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& r
     layers.push_back(std::make_shared<PostNormLayer>(sizes, keys));
     list->push_back(layers.back());
   }
-  register_path(root, keys.layers, list);
+  register_at(root, keys.layers, list);
   return layers;
 }
 

@@ -17,26 +17,13 @@
 
 namespace trine::detail {
 
-/// Registers `part` in `root` under a path with dots, making the modules in between.
-template <typename Holder>
-Holder register_path(torch::nn::Module& root, std::string_view path, Holder part) {
-  const std::size_t dot = path.find('.');
-  const std::string name(path.substr(0, dot));
-  if (dot == std::string_view::npos) return root.register_module(name, part);
-  const auto children = root.named_children();
-  const std::shared_ptr<torch::nn::Module>* child = children.find(name);
-  torch::nn::Module& parent =
-      child != nullptr ? **child : *root.register_module(name, std::make_shared<torch::nn::Module>());
-  return register_path(parent, path.substr(dot + 1), part);
-}
-
 struct PostNormSizes {
   std::int64_t layers;
   std::int64_t dim;
   std::int64_t heads;
   std::int64_t hidden;  ///< of the feed-forward part
   double eps;
-  const ActivationFunction* activation;
+  Activation activation;
 };
 
 /// Where a checkpoint keeps the parts; all but `layers` within one layer.
@@ -60,7 +47,7 @@ class PostNormLayer : public torch::nn::Module {
 
  private:
   std::int64_t heads_;
-  const ActivationFunction* activation_;
+  Activation activation_;
   Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr};
   LayerNorm attention_norm_{nullptr};
   Linear expand_{nullptr}, contract_{nullptr};
@@ -96,6 +83,17 @@ void read_bert_keys(const char* who, const Json& json, Config& config) {
     failure(who, "\"position_embedding_type\" is ", shown(type), ", known is absolute");
   }
   if (get_or(who, json, "is_decoder", false)) failure(who, "\"is_decoder\" is true, only encoders are supported");
+}
+
+/// The sizes in a config with the keys that read_bert_keys has read.
+template <typename Config>
+PostNormSizes sizes_of(const char* who, const Config& config) {
+  return {.layers = config.num_hidden_layers,
+          .dim = config.hidden_size,
+          .heads = config.num_attention_heads,
+          .hidden = config.intermediate_size,
+          .eps = config.layer_norm_eps,
+          .activation = activation(who, "hidden_act", config.hidden_act)};
 }
 
 /// Weights of the layers and of `rows` more vectors: refused where they are too many.

@@ -45,9 +45,9 @@ TextNetwork roberta_network(const std::filesystem::path& directory) {
           .max_position_embeddings = config.max_position_embeddings,
           .max_tokens = config.max_position_embeddings - config.pad_token_id - 1,
           .pad_id = config.pad_token_id,
-          .activation = &activation(kConfig, "hidden_act", config.hidden_act),
+          .activation = activation(kConfig, "hidden_act", config.hidden_act),
           .head = {.dense = "classifier.dense",
-                   .activation = &activation(kConfig, "the head's activation", "tanh"),
+                   .activation = activation(kConfig, "the head's activation", "tanh"),
                    .out = "classifier.out_proj"}};
 }
 

@@ -145,14 +145,14 @@ Step read_dense(const fs::path& folder, std::int64_t in) {
   }
   const std::int64_t out = read_size(kLoad, json, "out_features", kMostDimensions);
   check_weights(kLoad, 2.0 * static_cast<double>(in) * static_cast<double>(out));
-  const ActivationFunction& function = torch_activation(
+  const Activation function = torch_activation(
       kLoad, "activation_function", get_or<std::string>(kLoad, json, "activation_function", "torch.nn.Tanh"));
   const Checkpoint checkpoint = Checkpoint::open(folder);
   Linear linear(in, out, get_or(kLoad, json, "bias", true));
   load_weights(*linear, checkpoint, "linear.");
-  Step step{Step::Kind::dense, "linear to " + std::to_string(out) + ", activation " + function.described, out,
-            count_parameters(*linear),
-            [linear, apply = function.apply](const Tensor& x) { return apply(linear->forward(x)); }};
+  Step step{Step::Kind::dense, "linear to " + std::to_string(out) + ", activation " + std::string(to_string(function)),
+            out, count_parameters(*linear),
+            [linear, function](const Tensor& x) { return activate(linear->forward(x), function); }};
   if (!get_or(kLoad, json, "use_residual", false)) return step;
   step.described += ", residual";
   if (in == out) {

@@ -100,7 +100,7 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
   SiglipText network(config);
   detail::load_tower(kLoad, *network, checkpoint, detail::prefix_of(checkpoint, "text_model"), {".position_ids"});
   return std::make_unique<detail::TextTower>(
-      kLoad, kind.model_type, Tokenizer::load(directory), config.vocab_size, config.max_position_embeddings,
+      kLoad, directory, kind.model_type, Tokenizer::load(directory), config.vocab_size, config.max_position_embeddings,
       detail::Padding::max_length, config.projection_size,
       [network](const Tensor& ids) { return network->forward(ids); },
       detail::describe_network(config.transformer, "the last position, then a linear layer", *network, similarity));

@@ -45,13 +45,7 @@ TextModel::TextModel(const char* who, const fs::path& directory, TextNetwork net
     : network_(std::move(network)),
       tokenizer_(Tokenizer::load(directory)),
       max_tokens_(read_max_tokens(who, directory, network_, max_seq_length)) {
-  if (tokenizer_.vocab_size() > network_.vocab_size) {
-    failure(who, directory, ": the tokenizer has ", tokenizer_.vocab_size(), " ids, \"vocab_size\" is ",
-            network_.vocab_size);
-  }
-  if (tokenizer_.encode("").ids.empty()) {
-    failure(who, directory, ": the tokenizer adds no special tokens, an empty text would have none");
-  }
+  check_tokenizer(who, directory, tokenizer_, network_.vocab_size);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   const std::string probe = network_.module->named_parameters().front().key();
   load_weights(*network_.module, checkpoint, checkpoint.contains(network_.prefix + probe) ? network_.prefix : "");
@@ -104,7 +98,7 @@ Description TextModel::describe() const {
   return {{"model_type", network_.model_type},
           {"tokenizer", tokenizer_.describe()},
           {"max_tokens", std::to_string(max_tokens_) + ", cut before the end token"},
-          {"activation", network_.activation->described}};
+          {"activation", std::string(to_string(network_.activation))}};
 }
 
 std::int64_t TextModel::count_parameters() const { return detail::count_parameters(*network_.module); }
@@ -113,6 +107,15 @@ std::int64_t count_parameters(const torch::nn::Module& module) {
   std::int64_t count = 0;
   for (const Tensor& parameter : module.parameters()) count += parameter.numel();
   return count;
+}
+
+void check_tokenizer(const char* who, const fs::path& directory, const Tokenizer& tokenizer, std::int64_t vocab_size) {
+  if (tokenizer.vocab_size() > vocab_size) {
+    failure(who, directory, ": the tokenizer has ", tokenizer.vocab_size(), " ids, \"vocab_size\" is ", vocab_size);
+  }
+  if (tokenizer.encode("").ids.empty()) {
+    failure(who, directory, ": the tokenizer adds no special tokens, an empty text would have none");
+  }
 }
 
 }  // namespace trine::detail

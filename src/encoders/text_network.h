@@ -24,7 +24,7 @@ namespace trine::detail {
 /// named by their keys.
 struct HeadOptions {
   const char* dense;
-  const ActivationFunction* activation;
+  Activation activation;
   const char* out;
   const char* norm = nullptr;  ///< null: none
   bool mean = false;           ///< of all tokens, instead of the first one
@@ -46,7 +46,7 @@ struct TextNetwork {
   std::int64_t max_position_embeddings;
   std::int64_t max_tokens;  ///< that have a position
   std::int64_t pad_id;      ///< what batches are filled with: its position exists
-  const ActivationFunction* activation;
+  Activation activation;
   HeadOptions head;
 };
 
@@ -89,5 +89,9 @@ class TextModel {
 };
 
 std::int64_t count_parameters(const torch::nn::Module& module);
+
+/// Refuses a directory whose tokenizer knows more ids than `vocab_size`, or adds no token to an empty text.
+void check_tokenizer(const char* who, const std::filesystem::path& directory, const Tokenizer& tokenizer,
+                     std::int64_t vocab_size);
 
 }  // namespace trine::detail

@@ -1,13 +1,14 @@
 #include "encoders/towers.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <sstream>
 #include <utility>
 
 #include "detail/error.h"
+#include "encoders/activation.h"
 #include "encoders/config.h"
+#include "encoders/text_network.h"
 
 namespace trine::detail {
 
@@ -18,31 +19,7 @@ namespace {
 constexpr std::int64_t kMostRows = 32;         // texts that go through a network together
 constexpr std::int64_t kMostPatches = 16'384;  // of a square picture: attention grows with their square
 
-struct ActivationName {
-  const char* name;
-  Activation activation;
-};
-constexpr std::array<ActivationName, 8> kActivations{{{"gelu", Activation::gelu},
-                                                      {"gelu_new", Activation::gelu_tanh},
-                                                      {"gelu_pytorch_tanh", Activation::gelu_tanh},
-                                                      {"quick_gelu", Activation::quick_gelu},
-                                                      {"relu", Activation::relu},
-                                                      {"silu", Activation::silu},
-                                                      {"swish", Activation::silu},
-                                                      {"tanh", Activation::tanh}}};
-
 }  // namespace
-
-Activation read_activation(const char* who, const Json& json, const char* key, Activation fallback) {
-  const auto name = get_or<std::string>(who, json, key, "");
-  if (name.empty()) return fallback;
-  std::string known;
-  for (const ActivationName& a : kActivations) {
-    if (name == a.name) return a.activation;
-    known += (known.empty() ? "" : ", ") + std::string(a.name);
-  }
-  failure(who, "\"", key, "\" is ", shown(name), ", known are ", known);
-}
 
 TransformerConfig read_transformer(const char* who, const Json& json, const TransformerConfig& defaults) {
   TransformerConfig config = defaults;
@@ -51,15 +28,9 @@ TransformerConfig read_transformer(const char* who, const Json& json, const Tran
   config.num_hidden_layers = read_size(who, json, "num_hidden_layers", 256, defaults.num_hidden_layers);
   config.num_attention_heads = read_size(who, json, "num_attention_heads", 256, defaults.num_attention_heads);
   config.hidden_act = read_activation(who, json, "hidden_act", defaults.hidden_act);
-  config.layer_norm_eps = get_or(who, json, "layer_norm_eps", defaults.layer_norm_eps);
+  config.layer_norm_eps = read_epsilon(who, json, "layer_norm_eps", defaults.layer_norm_eps);
   config.qkv_bias = get_or(who, json, "qkv_bias", defaults.qkv_bias);
-  if (config.hidden_size % config.num_attention_heads != 0) {
-    failure(who, "\"num_attention_heads\" is ", config.num_attention_heads, ", which does not divide hidden_size ",
-            config.hidden_size);
-  }
-  if (!(config.layer_norm_eps > 0 && config.layer_norm_eps < 0.1)) {
-    failure(who, "\"layer_norm_eps\" is ", config.layer_norm_eps, ", wanted above 0 and below 0.1");
-  }
+  check_heads(who, "num_attention_heads", config.num_attention_heads, "hidden_size", config.hidden_size);
   return config;
 }
 
@@ -145,8 +116,6 @@ void check_processor(const char* who, const ImageProcessor& processor, std::int6
 
 Description describe_network(const TransformerConfig& config, const std::string& pooling,
                              const torch::nn::Module& network, const std::optional<Similarity>& similarity) {
-  std::int64_t count = 0;
-  for (const Tensor& parameter : network.parameters()) count += parameter.numel();
   Description lines{{"activation", config.use_swiglu_ffn ? "silu, gated" : std::string(to_string(config.hidden_act))},
                     {"pooling", pooling}};
   if (similarity) {
@@ -156,7 +125,7 @@ Description describe_network(const TransformerConfig& config, const std::string&
     if (similarity->bias != 0) score << (similarity->bias < 0 ? " - " : " + ") << std::abs(similarity->bias);
     lines.emplace_back("similarity", score.str());
   }
-  lines.emplace_back("parameters", std::to_string(count));
+  lines.emplace_back("parameters", std::to_string(count_parameters(network)));
   return lines;
 }
 
@@ -175,20 +144,15 @@ Tensor ImageTower::encode(const Tensor& pixels) const {
   return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
 }
 
-TextTower::TextTower(const char* who, const std::string& model_type, Tokenizer tokenizer, std::int64_t vocab_size,
-                     std::int64_t max_tokens, Padding padding, std::int64_t dim, Forward forward,
-                     const Description& network)
+TextTower::TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type,
+                     Tokenizer tokenizer, std::int64_t vocab_size, std::int64_t max_tokens, Padding padding,
+                     std::int64_t dim, Forward forward, const Description& network)
     : tokenizer_(std::move(tokenizer)),
       max_tokens_(max_tokens),
       padding_(padding),
       dim_(dim),
       forward_(std::move(forward)) {
-  if (tokenizer_.vocab_size() > vocab_size) {
-    failure(who, "the tokenizer has ", tokenizer_.vocab_size(), " ids, \"vocab_size\" is ", vocab_size);
-  }
-  if (tokenizer_.encode("").ids.empty()) {
-    failure(who, "the tokenizer adds no special tokens, an empty text would have none");
-  }
+  check_tokenizer(who, directory, tokenizer_, vocab_size);
   description_ = {{"model_type", model_type},
                   {"tokenizer", tokenizer_.describe()},
                   {"max_tokens", std::to_string(max_tokens_) + ", cut before the end token"},

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <optional>
@@ -20,9 +21,6 @@
 /// What the families of image and text towers do alike: read their configs, load their weights, be encoders.
 
 namespace trine::detail {
-
-/// An activation by transformers' name.
-Activation read_activation(const char* who, const Json& json, const char* key, Activation fallback);
 
 /// The keys every transformer has, each with its limit; `defaults` hold where a key is missing.
 TransformerConfig read_transformer(const char* who, const Json& json, const TransformerConfig& defaults);
@@ -105,8 +103,9 @@ class TextTower : public TextEncoder {
   using Forward = std::function<torch::Tensor(const torch::Tensor& ids)>;  ///< (N, T) int64 -> (N, dim)
 
   /// Refuses a tokenizer that knows more ids than `vocab_size`, or adds no token to an empty text.
-  TextTower(const char* who, const std::string& model_type, Tokenizer tokenizer, std::int64_t vocab_size,
-            std::int64_t max_tokens, Padding padding, std::int64_t dim, Forward forward, const Description& network);
+  TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type, Tokenizer tokenizer,
+            std::int64_t vocab_size, std::int64_t max_tokens, Padding padding, std::int64_t dim, Forward forward,
+            const Description& network);
 
   std::int64_t dim() const override { return dim_; }
   std::int64_t max_tokens() const override { return max_tokens_; }

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <memory>
-#include <string>
 
 #include "detail/error.h"
 
@@ -24,6 +23,10 @@ std::string_view to_string(Activation activation) {
       return "silu";
     case Activation::tanh:
       return "tanh";
+    case Activation::sigmoid:
+      return "sigmoid";
+    case Activation::identity:
+      return "none";
   }
   return "unknown";
 }
@@ -42,30 +45,20 @@ Tensor activate(const Tensor& x, Activation activation) {
       return torch::silu(x);
     case Activation::tanh:
       return torch::tanh(x);
+    case Activation::sigmoid:
+      return torch::sigmoid(x);
+    case Activation::identity:
+      return x;
   }
   detail::bad_argument("activate", "unknown activation ", static_cast<int>(activation));
-}
-
-void register_at(torch::nn::Module& root, std::string_view path, const std::shared_ptr<torch::nn::Module>& module) {
-  torch::nn::Module* parent = &root;
-  for (std::size_t dot = path.find('.'); dot != std::string_view::npos; dot = path.find('.')) {
-    const std::string name(path.substr(0, dot));
-    path.remove_prefix(dot + 1);
-    const auto children = parent->named_children();
-    const std::shared_ptr<torch::nn::Module>* child = children.find(name);
-    parent =
-        child != nullptr ? child->get() : parent->register_module(name, std::make_shared<torch::nn::Module>()).get();
-  }
-  parent->register_module(std::string(path), module);
 }
 
 namespace {
 
 /// A vector that scales every channel of a part's output, kept as "...lambda1".
 Tensor register_scale(torch::nn::Module& root, const char* path, std::int64_t dim) {
-  const auto holder = std::make_shared<torch::nn::Module>();
-  register_at(root, path, holder);
-  return holder->register_parameter("lambda1", torch::empty({dim}));
+  return register_at(root, path, std::make_shared<torch::nn::Module>())
+      ->register_parameter("lambda1", torch::empty({dim}));
 }
 
 }  // namespace
@@ -74,19 +67,15 @@ struct TransformerImpl::Block : torch::nn::Module {
   Block(const TransformerConfig& config, const TransformerKeys& keys)
       : heads(config.num_attention_heads), activation(config.hidden_act), swiglu(config.use_swiglu_ffn) {
     const std::int64_t dim = config.hidden_size, hidden = config.intermediate_size;
-    const auto add = [this](const char* path, const auto& module) {
-      register_at(*this, path, module.ptr());
-      return module;
-    };
-    attention_norm = add(keys.attention_norm, LayerNorm(dim, config.layer_norm_eps));
-    query = add(keys.query, Linear(dim, dim, config.qkv_bias));
-    key = add(keys.key, Linear(dim, dim, config.qkv_bias));
-    value = add(keys.value, Linear(dim, dim, config.qkv_bias));
-    out = add(keys.attention_out, Linear(dim, dim));
+    attention_norm = register_at(*this, keys.attention_norm, LayerNorm(dim, config.layer_norm_eps));
+    query = register_at(*this, keys.query, Linear(dim, dim, config.qkv_bias));
+    key = register_at(*this, keys.key, Linear(dim, dim, config.qkv_bias));
+    value = register_at(*this, keys.value, Linear(dim, dim, config.qkv_bias));
+    out = register_at(*this, keys.attention_out, Linear(dim, dim));
     if (keys.attention_scale != nullptr) attention_scale = register_scale(*this, keys.attention_scale, dim);
-    feed_forward_norm = add(keys.feed_forward_norm, LayerNorm(dim, config.layer_norm_eps));
-    expand = add(keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden));
-    contract = add(keys.contract, Linear(hidden, dim));
+    feed_forward_norm = register_at(*this, keys.feed_forward_norm, LayerNorm(dim, config.layer_norm_eps));
+    expand = register_at(*this, keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden));
+    contract = register_at(*this, keys.contract, Linear(hidden, dim));
     if (keys.feed_forward_scale != nullptr) feed_forward_scale = register_scale(*this, keys.feed_forward_scale, dim);
   }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "detail/error.h"
+#include "encoders/activation.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
 
@@ -50,13 +51,11 @@ VitImpl::VitImpl(const VitConfig& config, bool with_pooler) : config_(config) {
   const auto embeddings = register_module("embeddings", std::make_shared<torch::nn::Module>());
   class_token_ = embeddings->register_parameter("cls_token", torch::empty({1, 1, dim}));
   positions_ = embeddings->register_parameter("position_embeddings", torch::empty({1, grid * grid + 1, dim}));
-  patches_ = PatchEmbedding(dim, config.patch_size);
-  register_at(*embeddings, "patch_embeddings.projection", patches_.ptr());
+  patches_ = register_at(*embeddings, "patch_embeddings.projection", PatchEmbedding(dim, config.patch_size));
   encoder_ = register_module("encoder", Transformer(config.transformer, kKeys));
   norm_ = register_module("layernorm", LayerNorm(dim, config.transformer.layer_norm_eps));
   if (!with_pooler) return;
-  pooler_ = Linear(dim, config.pooler_output_size);
-  register_at(*this, "pooler.dense", pooler_.ptr());
+  pooler_ = register_at(*this, "pooler.dense", Linear(dim, config.pooler_output_size));
 }
 
 Tensor VitImpl::forward(const Tensor& pixels) const {

@@ -33,7 +33,7 @@ def load_safetensors(path):
     metadata, tensors = header.pop("__metadata__", {}), {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        dtype = {"F32": torch.float32, "I64": torch.int64, "BOOL": torch.bool}[entry["dtype"]]
+        dtype = {"F32": torch.float32, "U8": torch.uint8, "I64": torch.int64, "BOOL": torch.bool}[entry["dtype"]]
         data = bytearray(raw[start + begin : start + end])
         tensors[name] = torch.frombuffer(data, dtype=dtype).reshape(entry["shape"])
     return tensors, metadata

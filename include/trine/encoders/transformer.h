@@ -4,18 +4,20 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "trine/export.h"
 #include "trine/layers.h"
 
-/// What the transformers of CLIP, SigLIP, ViT and DINOv2 share: blocks with a norm before each part, and patches.
-/// Dosovitskiy et al. (2020). Reference: the models of transformers, whose keys are registered.
+/// What transformers share: activations and parts under the checkpoint's own keys; and what CLIP, SigLIP, ViT and
+/// DINOv2 share besides: blocks with a norm before each part, and patches. Dosovitskiy et al. (2020). Reference: the
+/// models of transformers, whose keys are registered.
 
 namespace trine {
 
-enum class Activation { gelu, gelu_tanh, quick_gelu, relu, silu, tanh };
+enum class Activation { gelu, gelu_tanh, quick_gelu, relu, silu, tanh, sigmoid, identity };
 
 TRINE_API std::string_view to_string(Activation activation);
 TRINE_API torch::Tensor activate(const torch::Tensor& x, Activation activation);
@@ -47,9 +49,22 @@ struct TransformerKeys {
   const char* feed_forward_scale;
 };
 
-/// Registers `module` in `root` under a path with dots, making the modules in between.
-TRINE_API void register_at(torch::nn::Module& root, std::string_view path,
-                           const std::shared_ptr<torch::nn::Module>& module);
+/// Registers `module`, a holder or a pointer, in `root` under a path with dots, making the modules in between. ->
+/// module
+template <typename Module>
+Module register_at(torch::nn::Module& root, std::string_view path, Module module) {
+  const std::size_t dot = path.find('.');
+  const std::string name(path.substr(0, dot));
+  if (dot == std::string_view::npos) {
+    root.register_module(name, module);
+    return module;
+  }
+  const auto children = root.named_children();
+  const std::shared_ptr<torch::nn::Module>* child = children.find(name);
+  torch::nn::Module& parent =
+      child != nullptr ? **child : *root.register_module(name, std::make_shared<torch::nn::Module>());
+  return register_at(parent, path.substr(dot + 1), module);
+}
 
 /// The blocks, one after the other. mask (N, T) bool or undefined, causal: no step sees a later one.
 /// (N, T, hidden_size) -> (N, T, hidden_size)

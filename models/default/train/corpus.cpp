@@ -8,6 +8,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "trine/apps/product_search.h"
 #include "trine/input/audio.h"
 
 namespace training {
@@ -45,6 +46,17 @@ std::vector<PhotoPath> read_photo_list(const fs::path& data, const std::string& 
     photos.push_back({data / path, product});
   }
   return photos;
+}
+
+Titles read_titles(const fs::path& catalogue, const trine::Embedder& text) {
+  Titles titles;
+  std::vector<torch::Tensor> rows;
+  for (const trine::Product& product : trine::read_catalogue(catalogue)) {
+    titles.number.emplace(product.id, static_cast<std::int64_t>(rows.size()));
+    rows.push_back(trine::title_vector(text, product.title));
+  }
+  titles.vectors = torch::stack(rows);
+  return titles;
 }
 
 std::vector<std::vector<float>> read_noise(const fs::path& folder, const std::string& folds) {

@@ -2,11 +2,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <random>
 #include <string>
 #include <vector>
 
-/// What the training programs share: photos and clips of the data, and noise.
+#include "trine/embedder.h"
+
+/// What the training programs share: photos and clips of the data, titles of the products, and noise.
 
 namespace training {
 
@@ -30,6 +33,14 @@ struct PhotoPath {
 
 /// The photos of a split of the grocery data: `train`, `val` or `test`.
 std::vector<PhotoPath> read_photo_list(const std::filesystem::path& data, const std::string& split);
+
+/// The products of a catalogue in its order: their titles are what photos and clips are pulled to.
+struct Titles {
+  std::map<std::string, std::int64_t> number;  ///< by id, the row of `vectors`
+  torch::Tensor vectors;                       ///< (P, D), unit
+};
+
+Titles read_titles(const std::filesystem::path& catalogue, const trine::Embedder& text);
 
 /// Sounds of the given ESC-10 folds (the first digit of a file's name), at kRate, without the silence they end in.
 std::vector<std::vector<float>> read_noise(const std::filesystem::path& folder, const std::string& folds);

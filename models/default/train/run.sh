@@ -27,7 +27,8 @@ step "speech corpus"
 
 step "speech head"
 "$BUILD/bin/train_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --catalogue $MODEL/catalogue.jsonl \
-  --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --cache "$WORK/features" --run "$WORK/speech" --out $MODEL/audio.safetensors | tee -a "$WORK/speech.jsonl"
+  --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --cache "$WORK/features" --run "$WORK/speech" \
+  --out $MODEL/audio.safetensors | tee -a "$WORK/speech.jsonl"
 
 step "catalogue with picture vectors"
 "$PYTHON" $MODEL/train/add_pictures.py $MODEL/catalogue.jsonl "$DATA/grocery" > "$WORK/catalogue.jsonl"

@@ -13,7 +13,6 @@
 #include <random>
 
 #include "corpus.h"
-#include "trine/apps/product_search.h"
 #include "trine/embedder.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/preprocess.h"
@@ -185,17 +184,10 @@ void write(const fs::path& out, const std::map<std::string, Tensor>& weights, co
 int run(const Options& options) {
   const trine::EfficientNetConfig config = trine::EfficientNetConfig::load(options.encoder / "config.json");
   const trine::Checkpoint official = trine::Checkpoint::open(options.encoder);
-  const std::vector<trine::Product> catalogue = trine::read_catalogue(options.catalogue);
-  const trine::Embedder text = trine::Embedder::load(options.text_encoder);
-  std::vector<Tensor> titles;
-  std::map<std::string, std::int64_t> number;
-  for (const trine::Product& product : catalogue) {
-    number.emplace(product.id, static_cast<std::int64_t>(titles.size()));
-    titles.push_back(trine::title_vector(text, product.title));
-  }
-  const Tensor anchors = torch::stack(titles);
-  const std::vector<Photo> photos = read_photos(options.data, "train", number),
-                           val = read_photos(options.data, "val", number);
+  const training::Titles titles = training::read_titles(options.catalogue, trine::Embedder::load(options.text_encoder));
+  const Tensor& anchors = titles.vectors;
+  const std::vector<Photo> photos = read_photos(options.data, "train", titles.number),
+                           val = read_photos(options.data, "val", titles.number);
 
   torch::manual_seed(options.seed);
   PhotoModel model(config, anchors.size(0), anchors.size(1));

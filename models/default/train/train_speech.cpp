@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "corpus.h"
-#include "trine/apps/product_search.h"
+#include "trine/embedder.h"
 #include "trine/encoders/whisper.h"
 #include "trine/heads.h"
 #include "trine/input/audio.h"
@@ -179,8 +179,7 @@ struct Targets {
   std::map<std::string, std::int64_t> sentence_number;
   Tensor sentences;  ///< (S, D), unit
   std::int64_t train_count = 0;
-  std::map<std::string, std::int64_t> product_number;
-  Tensor titles;  ///< (P, D), unit
+  Titles titles;
 };
 
 Targets targets_of(const std::vector<Clip>& clips, const Options& options) {
@@ -197,12 +196,7 @@ Targets targets_of(const std::vector<Clip>& clips, const Options& options) {
     if (targets.train_count == 0) targets.train_count = static_cast<std::int64_t>(sentences.size());
   }
   targets.sentences = text.embed_texts(sentences);
-  std::vector<Tensor> titles;
-  for (const trine::Product& product : trine::read_catalogue(options.catalogue)) {
-    targets.product_number.emplace(product.id, static_cast<std::int64_t>(titles.size()));
-    titles.push_back(trine::title_vector(text, product.title));
-  }
-  targets.titles = torch::stack(titles);
+  targets.titles = read_titles(options.catalogue, text);
   return targets;
 }
 
@@ -219,11 +213,11 @@ double recall(trine::SpeechHead& head, const std::vector<Copy>& copies, const st
     const Clip& clip = clips[copy.clip];
     if (clip.split != "val" || clip.set != set || copy.number != number) continue;
     items.push_back(&copy);
-    right.push_back(by_title ? targets.product_number.at(clip.label) : targets.sentence_number.at(clip.target));
+    right.push_back(by_title ? targets.titles.number.at(clip.label) : targets.sentence_number.at(clip.target));
     numbers.insert(right.back());
   }
   const std::vector<std::int64_t> rows(numbers.begin(), numbers.end());
-  const Tensor candidates = by_title ? targets.titles : targets.sentences.index_select(0, torch::tensor(rows));
+  const Tensor candidates = by_title ? targets.titles.vectors : targets.sentences.index_select(0, torch::tensor(rows));
   head->eval();
   std::int64_t hits = 0;
   for (std::size_t first = 0; first < items.size(); first += 64) {
@@ -266,13 +260,13 @@ Tensor loss_of(const Tensor& vectors, const std::vector<const Copy*>& items, con
                const Targets& targets, const Options& options) {
   const auto count = static_cast<std::int64_t>(items.size());
   Tensor sentence = torch::zeros({count, targets.train_count});
-  Tensor title = torch::zeros({count, targets.titles.size(0)});
+  Tensor title = torch::zeros({count, targets.titles.vectors.size(0)});
   std::vector<std::int64_t> meant;
   for (std::int64_t i = 0; i < count; ++i) {
     const Clip& clip = clips[items[static_cast<std::size_t>(i)]->clip];
     sentence[i][targets.sentence_number.at(clip.target)] = 1;
     if (clip.label.empty()) continue;
-    title[i][targets.product_number.at(clip.label)] = 1;
+    title[i][targets.titles.number.at(clip.label)] = 1;
     meant.push_back(i);
   }
   Tensor loss = trine::train::anchor_loss(vectors, targets.sentences.slice(0, 0, targets.train_count), sentence,
@@ -280,7 +274,7 @@ Tensor loss_of(const Tensor& vectors, const std::vector<const Copy*>& items, con
   if (!meant.empty() && options.title_weight > 0) {
     const Tensor rows = torch::tensor(meant);
     const Tensor of_titles =
-        trine::train::anchor_loss(vectors.index_select(0, rows), targets.titles, title.index_select(0, rows),
+        trine::train::anchor_loss(vectors.index_select(0, rows), targets.titles.vectors, title.index_select(0, rows),
                                   {.temperature = options.temperature, .cosine_weight = 0.0});
     loss = loss + of_titles * options.title_weight * static_cast<double>(meant.size()) / static_cast<double>(count);
   }
@@ -297,7 +291,7 @@ int run(const Options& options) {
   const trine::SpeechHeadOptions shape{.feature_dim = copies[0].pairs.size(1),
                                        .width = options.width,
                                        .hidden = options.hidden,
-                                       .out_dim = targets.titles.size(1)};
+                                       .out_dim = targets.titles.vectors.size(1)};
   trine::SpeechHead head(shape);
   trine::reset_parameters(*head);
   head->dropout = options.dropout;
@@ -317,8 +311,8 @@ int run(const Options& options) {
   trine::train::ProgressBar bar("speech head", steps, trainer.step_count());
   while (trainer.step_count() < steps) {
     const std::int64_t epoch = trainer.step_count() / per_epoch;
-    const auto batches = batches_of(train, batch_size,
-                                    std::mt19937_64(options.seed * 1000 + static_cast<std::uint64_t>(epoch)));
+    const auto batches =
+        batches_of(train, batch_size, std::mt19937_64(options.seed * 1000 + static_cast<std::uint64_t>(epoch)));
     for (std::int64_t i = trainer.step_count() % per_epoch; i < per_epoch; ++i) {
       const std::vector<const Copy*>& items = batches[static_cast<std::size_t>(i)];
       auto [batch, mask] = padded(items);
@@ -335,9 +329,7 @@ int run(const Options& options) {
       const auto weights = trainer.result();
       for (auto& [name, tensor] : trine::state_dict(*averaged)) Tensor(tensor).copy_(weights.at(name));
     }
-    const auto of = [&](const char* set, int number) {
-      return recall(averaged, copies, clips, targets, set, number);
-    };
+    const auto of = [&](const char* set, int number) { return recall(averaged, copies, clips, targets, set, number); };
     std::printf(
         "{\"epoch\": %d, \"loss\": %.4f, \"val_products\": %.4f, \"val_products_10dB\": %.4f, "
         "\"val_products_0dB\": %.4f, \"val_clinc\": %.4f, \"val_clinc_10dB\": %.4f, \"val_orders\": %.4f, "
@@ -359,7 +351,8 @@ int main(int argc, char** argv) {
       "--noise ../shared/data/sounds_esc10 --cache DIR --out audio.safetensors");
   app.add_option("--encoder", options.encoder, "Whisper directory")->required();
   app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory")->required();
-  app.add_option("--catalogue", options.catalogue, "the products that the corpus's labels name, JSON lines")->required();
+  app.add_option("--catalogue", options.catalogue, "the products that the corpus's labels name, JSON lines")
+      ->required();
   app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();
   app.add_option("--noise", options.noise, "ESC-10: folds 1 to 3 disturb training clips, 4 validation clips")
       ->required();
