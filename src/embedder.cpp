@@ -9,6 +9,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/whisper.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
 
@@ -198,9 +199,11 @@ struct Embedder::Impl {
 
   void load_audio(const detail::Json& tower) {
     const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
-    audio = load_encoder(folder).audio;
+    const std::optional<fs::path> path = weights_of(tower);
+    const std::optional<Checkpoint> weights = open(path);
+    audio = weights && weights->contains("encoder.layer_norm.weight") ? load_whisper(folder, path)
+                                                                      : load_encoder(folder).audio;
     if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
-    const std::optional<Checkpoint> weights = open(weights_of(tower));
     check_dim("audio", audio->dim(), weights.has_value());
     if (!weights) return;
     SpeechHeadOptions options{.feature_dim = audio->dim(), .out_dim = dim};

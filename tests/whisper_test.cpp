@@ -91,6 +91,50 @@ TEST(Whisper, BatchOfMelsEqualsSingleMels) {
             std::string::npos);
 }
 
+TEST(Whisper, TwoPartsAreTheWhole) {
+  trine::WhisperEncoder network(trine::WhisperConfig::load(kWhisper / "config.json"));
+  trine::load_weights(*network, Checkpoint::open(kWhisper), "model.encoder.");
+  const torch::NoGradGuard no_grad;
+  const Tensor mel = noise("mel", {1, 80, 60});
+  const Tensor whole = network->forward(mel);
+  for (const std::int64_t blocks : {0, 1, 2}) {
+    const Tensor steps = network->begin(mel, blocks);
+    EXPECT_EQ(largest_difference(network->finish(steps, blocks), whole), 0) << blocks;
+    // beside a longer clip, with what padding holds made visible
+    const Tensor longer = torch::cat({steps, torch::full({1, 7, 16}, 100.0)}, 1);
+    const Tensor mask = torch::arange(37).unsqueeze(0) < 30;
+    EXPECT_LT(largest_difference(network->finish(longer, blocks, mask).slice(1, 0, 30), whole), 1e-5) << blocks;
+  }
+}
+
+TEST(Whisper, FrozenBlocksGetNoGradients) {
+  trine::WhisperEncoder network(trine::WhisperConfig::load(kWhisper / "config.json"));
+  trine::copy_weights(*network, Checkpoint::open(kWhisper), "model.encoder.");
+  network->freeze_blocks(1);
+  network->forward(noise("mel", {1, 80, 60})).square().sum().backward();
+  for (const auto& item : network->named_parameters()) {
+    const bool trained = item.key().starts_with("layers.1.") || item.key().starts_with("layer_norm.");
+    EXPECT_EQ(item.value().grad().defined(), trained) << item.key();
+  }
+}
+
+TEST(Whisper, TunedWeightsReplaceTheCheckpoints) {
+  const Directory directory(kWhisper);
+  trine::WhisperEncoder network(trine::WhisperConfig::load(kWhisper / "config.json"));
+  trine::copy_weights(*network, Checkpoint::open(kWhisper), "model.encoder.");
+  const std::string name = "layers.1.fc1.weight";
+  const Tensor changed = trine::state_dict(*network).at(name) * 2;
+  trine::save_tensors(directory / "tuned.safetensors", {{"encoder." + name, changed}});
+  trine::save_tensors(directory / "wrong.safetensors", {{"encoder." + name, changed.t()}});
+  const Audio clip = clip_of(noise("clip", {9600}) / 4);
+  const Tensor tuned = load_whisper(kWhisper, directory / "tuned.safetensors")->encode(clip);
+  EXPECT_GT(largest_difference(tuned, load_whisper(kWhisper)->encode(clip)), 1e-3);
+  directory.change_weights([&](auto& tensors) { tensors["model.encoder." + name] = changed; });
+  EXPECT_EQ(largest_difference(tuned, load_whisper(directory.path())->encode(clip)), 0);
+  EXPECT_NE(refusal<std::runtime_error>([&] { load_whisper(kWhisper, directory / "wrong.safetensors"); }).find(name),
+            std::string::npos);
+}
+
 TEST(Whisper, ClipsThatDoNotFitAreRefused) {
   const auto encoder = load_whisper(kWhisper);
   const auto sentence = [&](std::int64_t samples, int rate = 16'000) {

@@ -38,10 +38,10 @@ class WhisperLayerImpl : public torch::nn::Module {
     feed_forward_norm_ = register_module("final_layer_norm", LayerNorm(dim));
   }
 
-  Tensor forward(const Tensor& input) const {
+  Tensor forward(const Tensor& input, const Tensor& mask) const {
     const Tensor a = attention_norm_->forward(input);
     const Tensor x =
-        input + out_->forward(self_attention(query_->forward(a), key_->forward(a), value_->forward(a), heads_));
+        input + out_->forward(self_attention(query_->forward(a), key_->forward(a), value_->forward(a), heads_, mask));
     return x + contract_->forward(torch::gelu(expand_->forward(feed_forward_norm_->forward(x))));
   }
 
@@ -57,12 +57,13 @@ namespace {
 
 class WhisperAudioEncoder : public AudioEncoder {
  public:
-  explicit WhisperAudioEncoder(const std::filesystem::path& directory)
+  WhisperAudioEncoder(const std::filesystem::path& directory, const std::optional<std::filesystem::path>& tuned)
       : config_(WhisperConfig::load(directory / "config.json")), network_(config_) {
     const Checkpoint checkpoint = Checkpoint::open(directory);
     // WhisperForConditionalGeneration writes "model.encoder.", WhisperModel writes "encoder."
     load_weights(*network_, checkpoint,
                  checkpoint.contains("model.encoder.conv1.weight") ? "model.encoder." : "encoder.");
+    if (tuned) copy_weights(*network_, Checkpoint::open(*tuned), "encoder.");
     network_->eval();
   }
 
@@ -147,7 +148,9 @@ WhisperEncoderImpl::WhisperEncoderImpl(const WhisperConfig& config) {
   layer_norm_ = register_module("layer_norm", LayerNorm(dim));
 }
 
-Tensor WhisperEncoderImpl::forward(const Tensor& mel) const {
+Tensor WhisperEncoderImpl::forward(const Tensor& mel) const { return finish(begin(mel, 0), 0); }
+
+Tensor WhisperEncoderImpl::begin(const Tensor& mel, std::int64_t blocks) const {
   Tensor x = torch::gelu(conv2_->forward(torch::gelu(conv1_->forward(mel)))).transpose(1, 2);  // (N, T, d_model)
   const Tensor& positions = embed_positions_->weight;
   if (x.size(1) > positions.size(0)) {
@@ -155,12 +158,27 @@ Tensor WhisperEncoderImpl::forward(const Tensor& mel) const {
                          " have positions");
   }
   x = x + positions.slice(0, 0, x.size(1));
-  for (const auto& layer : layers_) x = layer->forward(x);
+  for (std::int64_t i = 0; i < blocks; ++i) x = layers_.at(static_cast<std::size_t>(i))->forward(x, {});
+  return x;
+}
+
+Tensor WhisperEncoderImpl::finish(const Tensor& steps, std::int64_t blocks, const Tensor& mask) const {
+  Tensor x = steps;
+  for (auto i = static_cast<std::size_t>(blocks); i < layers_.size(); ++i) x = layers_[i]->forward(x, mask);
   return layer_norm_->forward(x);
 }
 
-std::unique_ptr<AudioEncoder> load_whisper(const std::filesystem::path& directory) {
-  return std::make_unique<WhisperAudioEncoder>(directory);
+void WhisperEncoderImpl::freeze_blocks(std::int64_t blocks) {
+  for (Tensor& parameter : parameters()) parameter.set_requires_grad(false);
+  for (auto i = static_cast<std::size_t>(blocks); i < layers_.size(); ++i) {
+    for (Tensor& parameter : layers_[i]->parameters()) parameter.set_requires_grad(true);
+  }
+  for (Tensor& parameter : layer_norm_->parameters()) parameter.set_requires_grad(true);
+}
+
+std::unique_ptr<AudioEncoder> load_whisper(const std::filesystem::path& directory,
+                                           const std::optional<std::filesystem::path>& tuned) {
+  return std::make_unique<WhisperAudioEncoder>(directory, tuned);
 }
 
 }  // namespace trine

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "trine/encoders/encoder.h"
@@ -37,6 +38,13 @@ class TRINE_API WhisperEncoderImpl : public torch::nn::Module {
   explicit WhisperEncoderImpl(const WhisperConfig& config);
   torch::Tensor forward(const torch::Tensor& mel) const;
 
+  /// The same in two parts, for training the last blocks alone: what enters block `blocks` (counted from 0)
+  torch::Tensor begin(const torch::Tensor& mel, std::int64_t blocks) const;
+  /// and the blocks from there on. steps (N, T, d_model), mask (N, T) bool or undefined -> (N, T, d_model)
+  torch::Tensor finish(const torch::Tensor& steps, std::int64_t blocks, const torch::Tensor& mask = {}) const;
+  /// Leaves gradients to the blocks from `blocks` on and to the last norm.
+  void freeze_blocks(std::int64_t blocks);
+
  private:
   Conv1d conv1_{nullptr};
   Conv1d conv2_{nullptr};
@@ -47,7 +55,9 @@ class TRINE_API WhisperEncoderImpl : public torch::nn::Module {
 TORCH_MODULE(WhisperEncoder);
 
 /// The encoder of a checkpoint directory: 16 kHz mono (other rates are resampled), on the clip's own length, 50 vectors
-/// a second. `encode` refuses clips under 20 ms or over `max_seconds` with std::invalid_argument.
-TRINE_API std::unique_ptr<AudioEncoder> load_whisper(const std::filesystem::path& directory);
+/// a second. `encode` refuses clips under 20 ms or over `max_seconds` with std::invalid_argument. Tensors `encoder.*`
+/// of the file `tuned` replace the checkpoint's.
+TRINE_API std::unique_ptr<AudioEncoder> load_whisper(const std::filesystem::path& directory,
+                                                     const std::optional<std::filesystem::path>& tuned = {});
 
 }  // namespace trine

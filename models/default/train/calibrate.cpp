@@ -254,7 +254,7 @@ int run(const Options& options) {
     }
     std::printf("softness %.0f: %.4f\n", static_cast<double>(softness),
                 sum / static_cast<double>(spoken.size() + typed.size()));
-    if (sum <= most) continue;
+    if (sum < most) continue;  // of equals the softest, which changes the order least
     most = sum;
     calibration = tried;
   }

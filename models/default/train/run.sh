@@ -3,7 +3,7 @@
 #
 #   BUILD=build/release PYTHON=.venv/bin/python WORK=build/training DATA=../shared/data models/default/train/run.sh
 #
-# About two hours on two cores, resumable at any point: every step keeps what it has made in WORK.
+# Two to three hours on two cores, resumable at any point: every step keeps what it has made in WORK.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 BUILD=${BUILD:-build/release} PYTHON=${PYTHON:-python3} WORK=${WORK:-build/training} DATA=${DATA:-../shared/data}
@@ -28,7 +28,13 @@ step "speech corpus"
 step "speech head"
 "$BUILD/bin/train_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --catalogue $MODEL/catalogue.jsonl \
   --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --cache "$WORK/features" --run "$WORK/speech" \
-  --out $MODEL/audio.safetensors | tee -a "$WORK/speech.jsonl"
+  --out "$WORK/head.safetensors" | tee -a "$WORK/speech.jsonl"
+
+step "the speech encoder's last blocks"
+grep -qs bf16 /proc/cpuinfo && BF16=--bf16 || BF16=
+"$BUILD/bin/tune_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --catalogue $MODEL/catalogue.jsonl \
+  --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --head "$WORK/head.safetensors" --run "$WORK/speech-tower" \
+  --out $MODEL/audio.safetensors $BF16 | tee -a "$WORK/speech-tower.jsonl"
 
 step "catalogue with picture vectors"
 "$PYTHON" $MODEL/train/add_pictures.py $MODEL/catalogue.jsonl "$DATA/grocery" > "$WORK/catalogue.jsonl"
