@@ -114,17 +114,40 @@ void check_processor(const char* who, const ImageProcessor& processor, std::int6
   }
 }
 
+Json read_preprocessor(const char* who, const std::filesystem::path& directory, const char* part) {
+  const auto newer = directory / "processor_config.json", older = directory / "preprocessor_config.json";
+  if (std::filesystem::exists(newer)) {
+    const Json json = read_json(who, newer);
+    if (json.is_object() && json.contains(part)) return json.at(part);
+  }
+  if (!std::filesystem::exists(older)) {
+    failure(who, directory, " holds neither preprocessor_config.json nor a processor_config.json with \"", part, "\"");
+  }
+  return read_json(who, older);
+}
+
+Json read_extractor(const char* who, const std::filesystem::path& directory, const std::string& type) {
+  Json json = read_preprocessor(who, directory, "feature_extractor");
+  if (!json.is_object()) failure(who, "the feature extractor of ", directory, " is not a JSON object");
+  if (const auto name = get_or(who, json, "feature_extractor_type", type); name != type) {
+    failure(who, "\"feature_extractor_type\" is ", shown(name), ", known is ", type);
+  }
+  return json;
+}
+
+std::string describe_similarity(const Similarity& similarity) {
+  std::ostringstream score;
+  score << (similarity.kind == SimilarityKind::softmax ? "softmax of " : "sigmoid of ") << similarity.scale
+        << " * cosine";
+  if (similarity.bias != 0) score << (similarity.bias < 0 ? " - " : " + ") << std::abs(similarity.bias);
+  return score.str();
+}
+
 Description describe_network(const TransformerConfig& config, const std::string& pooling,
                              const torch::nn::Module& network, const std::optional<Similarity>& similarity) {
   Description lines{{"activation", config.use_swiglu_ffn ? "silu, gated" : std::string(to_string(config.hidden_act))},
                     {"pooling", pooling}};
-  if (similarity) {
-    std::ostringstream score;
-    score << (similarity->kind == SimilarityKind::softmax ? "softmax of " : "sigmoid of ") << similarity->scale
-          << " * cosine";
-    if (similarity->bias != 0) score << (similarity->bias < 0 ? " - " : " + ") << std::abs(similarity->bias);
-    lines.emplace_back("similarity", score.str());
-  }
+  if (similarity) lines.emplace_back("similarity", describe_similarity(*similarity));
   lines.emplace_back("parameters", std::to_string(count_parameters(network)));
   return lines;
 }
@@ -142,6 +165,29 @@ Tensor ImageTower::encode(const Tensor& pixels) const {
   check_pixels(pixels);
   const torch::NoGradGuard no_grad;
   return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
+}
+
+AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Forward forward,
+                       const Description& network)
+    : limits_(limits), dim_(dim), forward_(std::move(forward)) {
+  std::ostringstream input;
+  input << limits_.sample_rate << " Hz mono, other rates by soxr HQ, at most " << max_seconds() << " s";
+  description_ = {{"model_type", model_type}, {"input", input.str()}};
+  description_.insert(description_.end(), network.begin(), network.end());
+}
+
+Tensor AudioTower::encode(const Audio& clip) const {
+  const torch::NoGradGuard no_grad;
+  const std::vector<float> samples = resample(clip.samples, clip.sample_rate, limits_.sample_rate);
+  if (std::ssize(samples) < limits_.least) {
+    bad_argument("encode", "the clip has ", samples.size(), " samples at ", limits_.sample_rate, " Hz, at least ",
+                 limits_.least, " are wanted");
+  }
+  if (std::ssize(samples) > limits_.most) {
+    bad_argument("encode", "the clip has ", clip.seconds(), " s, at most ", max_seconds(),
+                 " s fit in one call: cut it into windows");
+  }
+  return forward_(samples);
 }
 
 TextTower::TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type,
