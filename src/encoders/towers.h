@@ -108,14 +108,13 @@ class TextTower : public TextEncoder {
             const Description& network);
 
   std::int64_t dim() const override { return dim_; }
+  const Tokenizer& tokenizer() const override { return tokenizer_; }
   std::int64_t max_tokens() const override { return max_tokens_; }
-  std::int64_t count_tokens(const std::string& text) const override;
+  std::int64_t padded_length() const override { return padding_ == Padding::max_length ? max_tokens_ : 0; }
   torch::Tensor encode(const std::vector<std::string>& texts) const override;
   Description describe() const override { return description_; }
 
  private:
-  torch::Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) const;
-
   Tokenizer tokenizer_;
   std::int64_t max_tokens_;
   Padding padding_;

@@ -70,8 +70,8 @@ class WhisperAudioEncoder : public AudioEncoder {
   int sample_rate() const override { return kRate; }
   double max_seconds() const override { return static_cast<double>(config_.max_source_positions) / kPositionsASecond; }
 
-  Tensor encode(const Audio& clip) const override {
-    const torch::NoGradGuard no_grad;
+  /// -> (num_mel_bins, frames)
+  Tensor preprocess(const Audio& clip) const override {
     const std::vector<float> resampled =
         clip.sample_rate == kRate ? std::vector<float>() : resample(clip.samples, clip.sample_rate, kRate);
     const std::vector<float>& samples = clip.sample_rate == kRate ? clip.samples : resampled;
@@ -85,8 +85,12 @@ class WhisperAudioEncoder : public AudioEncoder {
                            " s fit in one call: cut it into windows");
     }
     Spectrogram mel = whisper_mel(samples, static_cast<int>(config_.num_mel_bins));
-    const Tensor input = torch::from_blob(mel.values.data(), {1, mel.rows, mel.columns});
-    return network_->forward(input).squeeze(0);
+    return torch::from_blob(mel.values.data(), {mel.rows, mel.columns}).clone();
+  }
+
+  Tensor encode(const Audio& clip) const override {
+    const torch::NoGradGuard no_grad;
+    return network_->forward(preprocess(clip).unsqueeze(0)).squeeze(0);
   }
 
   Description describe() const override {
