@@ -6,6 +6,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/config.h"
+#include "encoders/text_network.h"
 
 namespace trine {
 
@@ -102,7 +103,8 @@ class WhisperAudioEncoder : public AudioEncoder {
                         " slaney bands from 0 to 8 kHz, window 400, hop 160, log10, floor 8 below the clip's maximum"},
             {"padding", "none: the first positions for the clip's own length"},
             {"activation", "gelu (exact)"},
-            {"pooling", "none, 50 vectors a second"}};
+            {"pooling", "none, 50 vectors a second"},
+            {"parameters", std::to_string(detail::count_parameters(*network_))}};
   }
 
  private:
