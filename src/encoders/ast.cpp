@@ -145,7 +145,7 @@ std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) {
   return std::make_unique<detail::AudioTower>(
       kModelType,
       detail::ClipLimits{.sample_rate = kRate, .least = extractor.min_samples(), .most = extractor.max_samples()},
-      config.transformer.hidden_size,
+      config.transformer.hidden_size, extractor,
       [extractor, network](std::span<const float> samples) {
         return network->forward(extractor(samples).unsqueeze(0));
       },

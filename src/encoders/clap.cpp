@@ -585,6 +585,7 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
           .least = 1,
           .most = options.whole_clips ? kLongestClip * extractor.sampling_rate : extractor.max_samples()},
       projection.empty() ? audio.hidden_size : config.projection_dim,
+      [extractor, options](std::span<const float> samples) { return extractor(samples, options.seed).mels; },
       [extractor, options, network, projection](std::span<const float> samples) {
         const ClapFeatures features = extractor(samples, options.seed);
         return projection.forward(
@@ -609,7 +610,7 @@ class ClapTextEncoder : public TextEncoder {
 
   std::int64_t dim() const override { return dim_; }
   std::int64_t max_tokens() const override { return model_.max_tokens(); }
-  std::int64_t count_tokens(const std::string& text) const override { return model_.count_tokens(text); }
+  const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
 
   Tensor encode(const std::vector<std::string>& texts) const override {
     const torch::NoGradGuard no_grad;

@@ -86,6 +86,23 @@ const Prompts& TextEncoder::prompts() const {
   return none;
 }
 
+std::int64_t TextEncoder::padded_length() const { return 0; }
+
+std::int64_t TextEncoder::count_tokens(const std::string& text) const {
+  return std::ssize(tokenizer().encode(text).ids);
+}
+
+std::vector<std::int32_t> TextEncoder::tokenize(const std::string& text) const {
+  std::vector<std::int32_t> ids = tokenizer().encode(text, max_tokens()).ids;
+  if (std::ssize(ids) < padded_length()) ids.resize(static_cast<std::size_t>(padded_length()), tokenizer().pad_id());
+  return ids;
+}
+
+torch::Tensor AudioEncoder::preprocess(const Audio& clip) const {
+  std::vector<float> samples = resample(clip.samples, clip.sample_rate, sample_rate());
+  return torch::from_blob(samples.data(), {std::ssize(samples)}).clone();
+}
+
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";
   const detail::Json json = detail::read_json(kLoad, path);

@@ -19,6 +19,19 @@ namespace {
 constexpr std::int64_t kMostRows = 32;         // texts that go through a network together
 constexpr std::int64_t kMostPatches = 16'384;  // of a square picture: attention grows with their square
 
+/// Texts of any length to one length, with the last token of each. -> (N, T) int64
+Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) {
+  std::size_t longest = 0;
+  for (const auto& text : texts) longest = std::max(longest, text.size());
+  Tensor ids = torch::empty({std::ssize(texts), static_cast<std::int64_t>(longest)}, torch::kInt64);
+  std::int64_t* out = ids.mutable_data_ptr<std::int64_t>();
+  for (const auto& text : texts) {
+    out = std::copy(text.begin(), text.end(), out);
+    out = std::fill_n(out, longest - text.size(), text.back());
+  }
+  return ids;
+}
+
 }  // namespace
 
 TransformerConfig read_transformer(const char* who, const Json& json, const TransformerConfig& defaults) {
@@ -167,18 +180,17 @@ Tensor ImageTower::encode(const Tensor& pixels) const {
   return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
 }
 
-AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Forward forward,
-                       const Description& network)
-    : limits_(limits), dim_(dim), forward_(std::move(forward)) {
+AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
+                       Function forward, const Description& network)
+    : limits_(limits), dim_(dim), extract_(std::move(extract)), forward_(std::move(forward)) {
   std::ostringstream input;
   input << limits_.sample_rate << " Hz mono, other rates by soxr HQ, at most " << max_seconds() << " s";
   description_ = {{"model_type", model_type}, {"input", input.str()}};
   description_.insert(description_.end(), network.begin(), network.end());
 }
 
-Tensor AudioTower::encode(const Audio& clip) const {
-  const torch::NoGradGuard no_grad;
-  const std::vector<float> samples = resample(clip.samples, clip.sample_rate, limits_.sample_rate);
+std::vector<float> AudioTower::samples_of(const Audio& clip) const {
+  std::vector<float> samples = resample(clip.samples, clip.sample_rate, limits_.sample_rate);
   if (std::ssize(samples) < limits_.least) {
     bad_argument("encode", "the clip has ", samples.size(), " samples at ", limits_.sample_rate, " Hz, at least ",
                  limits_.least, " are wanted");
@@ -187,7 +199,12 @@ Tensor AudioTower::encode(const Audio& clip) const {
     bad_argument("encode", "the clip has ", clip.seconds(), " s, at most ", max_seconds(),
                  " s fit in one call: cut it into windows");
   }
-  return forward_(samples);
+  return samples;
+}
+
+Tensor AudioTower::encode(const Audio& clip) const {
+  const torch::NoGradGuard no_grad;
+  return forward_(samples_of(clip));
 }
 
 TextTower::TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type,
@@ -207,29 +224,13 @@ TextTower::TextTower(const char* who, const std::filesystem::path& directory, co
   description_.insert(description_.end(), network.begin(), network.end());
 }
 
-std::int64_t TextTower::count_tokens(const std::string& text) const { return std::ssize(tokenizer_.encode(text).ids); }
-
-Tensor TextTower::to_ids(const std::vector<std::vector<std::int32_t>>& texts) const {
-  std::size_t longest = padding_ == Padding::max_length ? static_cast<std::size_t>(max_tokens_) : 0;
-  for (const auto& text : texts) longest = std::max(longest, text.size());
-  Tensor ids = torch::empty({std::ssize(texts), static_cast<std::int64_t>(longest)}, torch::kInt64);
-  std::int64_t* out = ids.mutable_data_ptr<std::int64_t>();
-  for (const auto& text : texts) {
-    out = std::copy(text.begin(), text.end(), out);
-    out = std::fill_n(out, longest - text.size(), padding_ == Padding::max_length ? tokenizer_.pad_id() : text.back());
-  }
-  return ids;
-}
-
 Tensor TextTower::encode(const std::vector<std::string>& texts) const {
   const torch::NoGradGuard no_grad;
   Tensor vectors = torch::empty({std::ssize(texts), dim_});
   for (std::int64_t first = 0; first < std::ssize(texts); first += kMostRows) {
     const std::int64_t last = std::min(first + kMostRows, std::ssize(texts));
     std::vector<std::vector<std::int32_t>> rows;
-    for (std::int64_t i = first; i < last; ++i) {
-      rows.push_back(tokenizer_.encode(texts[static_cast<std::size_t>(i)], max_tokens_).ids);
-    }
+    for (std::int64_t i = first; i < last; ++i) rows.push_back(tokenize(texts[static_cast<std::size_t>(i)]));
     vectors.slice(0, first, last) = forward_(to_ids(rows));
   }
   return vectors;

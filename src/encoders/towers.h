@@ -125,21 +125,27 @@ struct ClipLimits {
 /// A feature extractor and a network.
 class AudioTower : public AudioEncoder {
  public:
-  using Forward = std::function<torch::Tensor(std::span<const float> samples)>;  ///< (n) -> (T, dim)
+  using Function = std::function<torch::Tensor(std::span<const float> samples)>;
 
-  AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Forward forward,
-             const Description& network);
+  /// `extract` gives what enters the network, `forward` what it makes of that, both of samples: (n) -> (T, dim)
+  AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
+             Function forward, const Description& network);
 
   std::int64_t dim() const override { return dim_; }
   int sample_rate() const override { return limits_.sample_rate; }
   double max_seconds() const override { return static_cast<double>(limits_.most) / limits_.sample_rate; }
+  torch::Tensor preprocess(const Audio& clip) const override { return extract_(samples_of(clip)); }
   torch::Tensor encode(const Audio& clip) const override;
   Description describe() const override { return description_; }
 
  private:
+  /// At the rate of the network, refused where they are too few or too many.
+  std::vector<float> samples_of(const Audio& clip) const;
+
   ClipLimits limits_;
   std::int64_t dim_;
-  Forward forward_;
+  Function extract_;
+  Function forward_;
   Description description_;
 };
 
@@ -160,14 +166,13 @@ class TextTower : public TextEncoder {
             const Description& network);
 
   std::int64_t dim() const override { return dim_; }
+  const Tokenizer& tokenizer() const override { return tokenizer_; }
   std::int64_t max_tokens() const override { return max_tokens_; }
-  std::int64_t count_tokens(const std::string& text) const override;
+  std::int64_t padded_length() const override { return padding_ == Padding::max_length ? max_tokens_ : 0; }
   torch::Tensor encode(const std::vector<std::string>& texts) const override;
   Description describe() const override { return description_; }
 
  private:
-  torch::Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) const;
-
   Tokenizer tokenizer_;
   std::int64_t max_tokens_;
   Padding padding_;

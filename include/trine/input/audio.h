@@ -41,10 +41,10 @@ TRINE_API Audio read_audio(const std::filesystem::path& path, const AudioOptions
 TRINE_API Audio make_audio(std::span<const float> samples, int channels, int sample_rate,
                            const AudioOptions& options = {});
 
-/// Silence at both ends cut to 60 ms, the active part (frames of 10 ms within 30 dB of the loudest) set to -24 dBFS
-/// without clipping. A clip with less than 0.1 s of sound gives no samples. Errors: std::invalid_argument for rates
-/// below 100 Hz.
-TRINE_API Audio trim_and_level(const Audio& clip);
+/// Silence at both ends cut to 60 ms, the active part (frames of 10 ms within 30 dB of the loudest) set to -24 dBFS without
+/// clipping. A clip with less than 0.1 s of sound gives no samples. `begin`: the place of the result's first sample in the
+/// clip, in seconds. Errors: std::invalid_argument for rates below 100 Hz.
+TRINE_API Audio trim_and_level(const Audio& clip, double* begin = nullptr);
 
 /// soxr HQ from one rate to another; equal rates give a copy. (n) -> (about n * to / from)
 /// Rates are 1 to 768000 Hz, and at most 16384 times the other. Errors: std::invalid_argument.
