@@ -1,8 +1,30 @@
 #include "trine/encoders/encoder.h"
 
+#include "trine/encoders/clap.h"
+
 #include "module.h"
 
 namespace trine::python {
+
+namespace {
+
+/// What `make` loads, as the class of the only encoder or as Encoders of several.
+template <typename Make>
+py::object load(const Make& make) {
+  AnyEncoder encoder;
+  {
+    const py::gil_scoped_release unlocked;
+    encoder = make();
+  }
+  if ((encoder.image != nullptr) + (encoder.text != nullptr) + (encoder.audio != nullptr) > 1) {
+    return py::cast(std::move(encoder));
+  }
+  if (encoder.image) return py::cast(std::move(encoder.image));
+  if (encoder.text) return py::cast(std::move(encoder.text));
+  return py::cast(std::move(encoder.audio));
+}
+
+}  // namespace
 
 void bind_encoders(py::module_& m) {
   py::class_<ImageEncoder>(m, "ImageEncoder", "Pixels to features, which are not normalised.")
@@ -71,19 +93,7 @@ void bind_encoders(py::module_& m) {
 
   m.def(
       "load_encoder",
-      [](const std::filesystem::path& directory) -> py::object {
-        AnyEncoder encoder;
-        {
-          const py::gil_scoped_release unlocked;
-          encoder = load_encoder(directory);
-        }
-        if ((encoder.image != nullptr) + (encoder.text != nullptr) + (encoder.audio != nullptr) > 1) {
-          return py::cast(std::move(encoder));
-        }
-        if (encoder.image) return py::cast(std::move(encoder.image));
-        if (encoder.text) return py::cast(std::move(encoder.text));
-        return py::cast(std::move(encoder.audio));
-      },
+      [](const std::filesystem::path& directory) { return load([&] { return load_encoder(directory); }); },
       py::arg("directory"),
       R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
 
@@ -92,6 +102,29 @@ It gives the features themselves, before any head; `Embedder` is what puts them 
 >>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
 >>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
 torch.Size([1, 384]))");
+
+  m.def(
+      "load_clap",
+      [](const std::filesystem::path& directory, bool whole_clips, std::optional<std::uint32_t> seed,
+         bool fuse_short_clips) {
+        return load([&] {
+          return load_clap(directory, {.whole_clips = whole_clips, .seed = seed, .fuse_short_clips = fuse_short_clips});
+        });
+      },
+      py::arg("directory"), py::kw_only(), py::arg("whole_clips") = false, py::arg("seed") = py::none(),
+      py::arg("fuse_short_clips") = true,
+      R"(The towers of a CLAP directory, as `load_encoder` gives them, with a say in what becomes of a clip.
+
+- whole_clips: one vector of a clip of up to an hour, as the reference takes it: the fusion of the whole and three pieces
+  (first, middle and last, or drawn with `seed`); without fusion one piece, which wants a seed (ValueError). Otherwise
+  clips over the window are refused, and `Embedder` cuts them into windows.
+- seed: that of numpy.random.seed before each clip.
+- fuse_short_clips: a clip that fits the window is fused with copies of itself, as the reference does where it is alone in
+  its batch; False: never.
+
+>>> clap = trine.load_clap("clap-htsat-fused", whole_clips=True)            # doctest: +SKIP
+>>> clap.audio.encode(trine.read_audio("rain.wav", sample_rate=0)).shape    # doctest: +SKIP
+torch.Size([1, 512]))");
 }
 
 }  // namespace trine::python

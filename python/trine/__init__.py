@@ -33,6 +33,7 @@ from ._trine import (
     TextEncoder,
     Tokenizer,
     __version__,
+    load_clap,
     load_encoder,
     read_catalogue,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "ImageEncoder",
     "Similarity",
     "TextEncoder",
+    "load_clap",
     "load_encoder",
     # embedder
     "Coverage",

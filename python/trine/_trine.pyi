@@ -88,6 +88,9 @@ class Encoders:
     @property
     def similarity(self) -> Similarity | None: ...
 
+def load_clap(
+    directory: str | Path, *, whole_clips: bool = False, seed: int | None = None, fuse_short_clips: bool = True
+) -> TextEncoder | AudioEncoder | Encoders: ...
 def load_encoder(directory: str | Path) -> ImageEncoder | TextEncoder | AudioEncoder | Encoders: ...
 
 class Classifier:

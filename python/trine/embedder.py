@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import warnings
@@ -359,6 +360,8 @@ class Embedder:
     ) -> tuple[torch.Tensor, dict[int, dict]]:
         """{position: value} -> (N, D), {position: coverage}"""
         embed, convert = getattr(self._model, f"embed_{modality}s"), getattr(_inputs, modality)
+        if modality == "audio":  # at its own rate: the model's may be higher than the default
+            convert = functools.partial(_inputs.audio, sample_rate=0)
         batch_size, settings = options.batch_size, options.of(modality)
         positions = list(values)
         parts, coverage = [torch.empty(0, self.dim)], {}
