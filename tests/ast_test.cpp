@@ -20,6 +20,20 @@ TEST(Ast, ClipsEqualTheReference) {
   }
 }
 
+TEST(Ast, LogitsEqualTheReference) {
+  const Golden golden(spectrograms("ast_classifier"));
+  const auto classifier = trine::load_ast_classifier(golden.directory, 3);
+  EXPECT_EQ(classifier->dim(), 3);
+  for (const std::string& name : golden.names("logits.")) {
+    expect_features(classifier->encode(clip_of(std::stoll(name), 16'000))[0], golden.tensor("logits." + name), name);
+  }
+  EXPECT_NE(described(classifier->describe()).find("layer norm, linear"), std::string::npos);
+  const std::string other = refusal<std::runtime_error>([&] { trine::load_ast_classifier(golden.directory, 4); });
+  EXPECT_NE(other.find("classifier.dense.weight of shape [3, 16], wanted [4, 16]"), std::string::npos) << other;
+  const std::string none = refusal<std::runtime_error>([&] { trine::load_ast_classifier(kSpectrograms / "ast", 3); });
+  EXPECT_NE(none.find("classifier.layernorm.weight"), std::string::npos) << none;
+}
+
 TEST(Ast, FeaturesStopAtTheLastFrame) {
   const trine::AstFeatureExtractor extractor = trine::AstFeatureExtractor::load(spectrograms("ast"));
   EXPECT_EQ(extractor.max_samples(), 6'800);

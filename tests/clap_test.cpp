@@ -207,11 +207,7 @@ TEST(Clap, WrongConfigsAreRefusedByKey) {
                    {"/audio_config/window_size", 16},
                    {"/audio_config/window_size", 8, "relative_position_bias_table"},
                    {"/audio_config/num_mel_bins", 60},
-                   {
-                       "/audio_config/num_mel_bins",
-                       32,
-                       "num_attention_heads",
-                   },
+                   {"/audio_config/num_mel_bins", 32, "feature_size"},
                    {"/audio_config/spec_size", 1 << 20},
                    {"/audio_config/spec_size", 100},
                    {"/audio_config/hidden_act", "gelu_11"},

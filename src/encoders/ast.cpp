@@ -1,6 +1,7 @@
 #include "trine/encoders/ast.h"
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <string>
 
@@ -125,7 +126,10 @@ Tensor AstImpl::forward(const Tensor& features) const {
   return norm_->forward(encoder_->forward(tokens).slice(1, 0, 2)).mean(1);
 }
 
-std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) {
+namespace {
+
+/// A directory's network, and its head where `labels` are asked for.
+std::unique_ptr<AudioEncoder> load(const std::filesystem::path& directory, std::optional<std::int64_t> labels) {
   const AstConfig config = AstConfig::load(directory / "config.json");
   const AstFeatureExtractor extractor = AstFeatureExtractor::load(directory);
   if (extractor.max_length != config.max_length || extractor.num_mel_bins != config.num_mel_bins) {
@@ -138,18 +142,36 @@ std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) {
   Ast network(config);
   detail::load_tower(kLoad, *network, checkpoint,
                      checkpoint.contains(prefix + "embeddings.cls_token") ? prefix : std::string());
+  const std::int64_t dim = config.transformer.hidden_size;
+  torch::nn::Module head;
+  LayerNorm norm{nullptr};
+  Linear dense{nullptr};
+  if (labels) {
+    norm = head.register_module("layernorm", LayerNorm(dim, config.transformer.layer_norm_eps));
+    dense = head.register_module("dense", Linear(dim, *labels));
+    detail::load_tower(kLoad, head, checkpoint, "classifier.");
+  }
+  const auto forward = [extractor, network, norm, dense](std::span<const float> samples) {
+    const Tensor pooled = network->forward(extractor(samples).unsqueeze(0));
+    return dense.is_empty() ? pooled : dense->forward(norm->forward(pooled));
+  };
   Description lines = extractor.describe();
+  const std::string pooling = "mean of the class and the distillation token";
   const Description described =
-      detail::describe_network(config.transformer, "mean of the class and the distillation token", *network);
+      detail::describe_network(config.transformer, labels ? pooling + ", layer norm, linear" : pooling, *network);
   lines.insert(lines.end(), described.begin(), described.end());
   return std::make_unique<detail::AudioTower>(
       kModelType,
       detail::ClipLimits{.sample_rate = kRate, .least = extractor.min_samples(), .most = extractor.max_samples()},
-      config.transformer.hidden_size, extractor,
-      [extractor, network](std::span<const float> samples) {
-        return network->forward(extractor(samples).unsqueeze(0));
-      },
-      lines);
+      labels.value_or(dim), extractor, forward, lines);
+}
+
+}  // namespace
+
+std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) { return load(directory, std::nullopt); }
+
+std::unique_ptr<AudioEncoder> load_ast_classifier(const std::filesystem::path& directory, std::int64_t labels) {
+  return load(directory, labels);
 }
 
 }  // namespace trine

@@ -604,7 +604,7 @@ class ClapTextEncoder : public TextEncoder {
         pooler_(config_.hidden_size, config_.hidden_size),
         projection_(checkpoint, "text_projection", config_.hidden_size, config, similarity.has_value()),
         dim_(projection_.empty() ? config_.hidden_size : config.projection_dim) {
-    const std::string prefix = checkpoint.contains("text_model.pooler.dense.weight") ? "text_model." : "";
+    const std::string prefix = checkpoint.contains("text_model.embeddings.word_embeddings.weight") ? "text_model." : "";
     load_weights(*pooler_, checkpoint, prefix + "pooler.dense.");
   }
 

@@ -58,6 +58,7 @@ const std::vector<Rule> kRules{
      kProcessor,
      {"num_mel_bins", "feature_size", "n_fft", "fft_window_size", "hop_length", "frequency_min", "frequency_max",
       "truncation"}},
+    {"fusion", kProcessor, {"truncation", "enable_fusion"}},
     {"activation", kConfig, {"hidden_act", "hidden_activation", "activation_function", "use_swiglu_ffn"}},
     {"pooling",
      kPooling,
@@ -125,6 +126,8 @@ std::string source_of(const fs::path& directory, Modality modality, const std::s
   }
   if (fact == "parameters") return weights_of(directory);
   if (fact == "similarity") {
+    const Json config = read(directory / "config.json");
+    if (config.is_object() && config.contains("audio_config")) return weights_of(directory) + ": logit_scale_a";
     const bool sigmoid = value.starts_with("sigmoid");
     return weights_of(directory) + (sigmoid ? ": logit_scale, logit_bias" : ": logit_scale");
   }
