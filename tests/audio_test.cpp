@@ -478,4 +478,98 @@ TEST(WhisperMel, RefusesWhatItCannotUse) {
   }
 }
 
+trine::MelScale scale_of(const std::string& name) {
+  return name == "slaney" ? trine::MelScale::slaney : name == "htk" ? trine::MelScale::htk : trine::MelScale::kaldi;
+}
+
+trine::MelWindow window_of(const std::string& name) {
+  return name == "hann"    ? trine::MelWindow::hann
+         : name == "povey" ? trine::MelWindow::povey
+                           : trine::MelWindow::symmetric_hann;
+}
+
+trine::MelLog log_of(const std::string& name) {
+  return name == "natural" ? trine::MelLog::natural : name == "common" ? trine::MelLog::common : trine::MelLog::decibel;
+}
+
+TEST(LogMel, EqualsTransformers) {
+  const std::vector<float> clip = floats("spectrogram_clip.f32");
+  int number = 0;
+  for (std::istringstream& line : lines_of("spectrograms.txt")) {
+    SCOPED_TRACE(line.str());
+    std::size_t samples = 0;
+    int columns = 0;
+    std::string scale, shape, log;
+    trine::MelOptions o;
+    line >> samples >> o.sample_rate >> o.window >> o.hop >> o.transform >> o.bands >> o.low >> o.high >> scale >>
+        o.equal_area >> shape >> o.centred >> o.remove_mean >> o.preemphasis >> o.floor >> log >> columns;
+    ASSERT_TRUE(line);
+    o.scale = scale_of(scale);
+    o.shape = window_of(shape);
+    o.log = log_of(log);
+    const trine::Spectrogram mel = trine::log_mel(std::span(clip).first(samples), o);
+    EXPECT_EQ(mel.rows, o.bands);
+    EXPECT_EQ(mel.columns, columns);
+    EXPECT_LE(max_difference(mel.values, floats("spectrogram_" + std::to_string(++number) + ".f32")), 1e-4);
+  }
+  EXPECT_EQ(number, 8);
+}
+
+TEST(LogMel, HasWholeFramesOrOneForEveryHop) {
+  const std::vector<float> samples(1000, 0.1F);
+  const auto columns = [&](std::size_t size, bool centred) {
+    return trine::log_mel(std::span(samples).first(size), {.bands = 10, .centred = centred}).columns;
+  };
+  for (const std::size_t size : {std::size_t{400}, std::size_t{559}, std::size_t{560}, std::size_t{1000}}) {
+    EXPECT_EQ(columns(size, false), static_cast<int>(1 + (size - 400) / 160)) << size;
+    EXPECT_EQ(columns(size, true), static_cast<int>(1 + size / 160)) << size;
+  }
+  EXPECT_EQ(columns(1, true), 1);
+}
+
+TEST(LogMel, RefusesWhatItCannotUse) {
+  const std::vector<float> samples(1000);
+  const auto sentence = [&](const trine::MelOptions& options, std::size_t size = 1000) {
+    return error_of<std::invalid_argument>([&] { trine::log_mel(std::span(samples).first(size), options); });
+  };
+  EXPECT_EQ(sentence({}), "");
+  EXPECT_NE(sentence({}, 0).find("at least 1 sample"), std::string::npos);
+  EXPECT_NE(sentence({}, 399).find("at least 400 samples"), std::string::npos);
+  EXPECT_EQ(sentence({.centred = true}, 1), "");
+  for (const auto& [part, options] : std::vector<std::pair<const char*, trine::MelOptions>>{
+           {"sample_rate is 0", {.sample_rate = 0}},
+           {"sample_rate is 768001", {.sample_rate = 768'001}},
+           {"window is 513", {.window = 513}},
+           {"window is -1", {.window = -1}},
+           {"hop is 0", {.hop = 0}},
+           {"transform is 511", {.transform = 511}},
+           {"transform is 32768", {.transform = 32'768}},
+           {"bands is 0", {.bands = 0}},
+           {"bands is 1025", {.bands = 1'025}},
+           {"low and high are -1", {.low = -1}},
+           {"low and high are 20 and 20", {.high = 20}},
+           {"low and high are nan", {.low = NAN}},
+           {"low and high are 20 and inf", {.high = INFINITY}},
+           {"preemphasis is 2", {.preemphasis = 2}},
+           {"preemphasis is nan", {.preemphasis = NAN}},
+           {"floor is 0", {.floor = 0}},
+           {"floor is inf", {.floor = INFINITY}},
+       }) {
+    EXPECT_NE(sentence(options).find(part), std::string::npos) << part << ": " << sentence(options);
+  }
+  for (const float bad : {NAN, INFINITY}) {
+    EXPECT_THROW(trine::log_mel(std::vector<float>(400, bad), {}), std::invalid_argument);
+  }
+  const std::vector<float> many(400'000);
+  EXPECT_NE(error_of<std::invalid_argument>([&] { trine::log_mel(many, {.hop = 1, .bands = 1'024}); }).find("too many"),
+            std::string::npos);
+}
+
+TEST(LogMel, StaysFiniteForTheLoudestSamples) {
+  const std::vector<float> loud(1000, std::numeric_limits<float>::max());
+  for (const float value : trine::log_mel(loud, {.centred = true, .remove_mean = false}).values) {
+    ASSERT_TRUE(std::isfinite(value));
+  }
+}
+
 }  // namespace

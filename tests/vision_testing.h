@@ -25,7 +25,7 @@ inline Image picture(const std::string& name) {
   return to_image(load_tensor(pictures, name));
 }
 
-/// What the reference made, of a folder.
+/// What the reference made, of a folder: a name in kVision, or a path.
 struct Golden {
   explicit Golden(const std::string& name)
       : directory(kVision / name), expected(Checkpoint::open(directory / "expected.safetensors")) {}

@@ -1,8 +1,30 @@
 #include "trine/encoders/encoder.h"
 
+#include "trine/encoders/clap.h"
+
 #include "module.h"
 
 namespace trine::python {
+
+namespace {
+
+/// What `make` loads, as the class of the only encoder or as Encoders of several.
+template <typename Make>
+py::object load(const Make& make) {
+  AnyEncoder encoder;
+  {
+    const py::gil_scoped_release unlocked;
+    encoder = make();
+  }
+  if ((encoder.image != nullptr) + (encoder.text != nullptr) + (encoder.audio != nullptr) > 1) {
+    return py::cast(std::move(encoder));
+  }
+  if (encoder.image) return py::cast(std::move(encoder.image));
+  if (encoder.text) return py::cast(std::move(encoder.text));
+  return py::cast(std::move(encoder.audio));
+}
+
+}  // namespace
 
 void bind_encoders(py::module_& m) {
   py::class_<ImageEncoder>(m, "ImageEncoder", "Pixels to features, which are not normalised.")
@@ -25,6 +47,14 @@ void bind_encoders(py::module_& m) {
           },
           py::arg("text"), "Tokens of a text, special tokens included, before anything is cut.")
       .def(
+          "tokenize",
+          [](const TextEncoder& self, const py::str& text) {
+            const std::string bytes = utf8(text);
+            const py::gil_scoped_release unlocked;
+            return self.tokenize(bytes);
+          },
+          py::arg("text"), "The ids that the network gets: special tokens included, cut at max_tokens.")
+      .def(
           "encode",
           [](const TextEncoder& self, const std::vector<std::string>& texts, const std::string& prompt) {
             return self.encode_after(prompt, texts);
@@ -39,6 +69,8 @@ void bind_encoders(py::module_& m) {
       .def_property_readonly("dim", &AudioEncoder::dim, "Length of a feature vector.")
       .def_property_readonly("sample_rate", &AudioEncoder::sample_rate, "The rate it wants, in Hz.")
       .def_property_readonly("max_seconds", &AudioEncoder::max_seconds, "Longest clip of one call.")
+      .def("preprocess", &AudioEncoder::preprocess, py::arg("clip"), NoGil(),
+           "What enters the network of (samples, sample_rate): mel (bands, frames), or samples (n).")
       .def("encode", &AudioEncoder::encode, py::arg("clip"), NoGil(),
            "(samples, sample_rate), as trine.read_audio gives it -> (T, dim)")
       .def("describe", &AudioEncoder::describe, "What happens to a clip, as (step, sentence) pairs.");
@@ -61,19 +93,7 @@ void bind_encoders(py::module_& m) {
 
   m.def(
       "load_encoder",
-      [](const std::filesystem::path& directory) -> py::object {
-        AnyEncoder encoder;
-        {
-          const py::gil_scoped_release unlocked;
-          encoder = load_encoder(directory);
-        }
-        if ((encoder.image != nullptr) + (encoder.text != nullptr) + (encoder.audio != nullptr) > 1) {
-          return py::cast(std::move(encoder));
-        }
-        if (encoder.image) return py::cast(std::move(encoder.image));
-        if (encoder.text) return py::cast(std::move(encoder.text));
-        return py::cast(std::move(encoder.audio));
-      },
+      [](const std::filesystem::path& directory) { return load([&] { return load_encoder(directory); }); },
       py::arg("directory"),
       R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
 
@@ -82,6 +102,29 @@ It gives the features themselves, before any head; `Embedder` is what puts them 
 >>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
 >>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
 torch.Size([1, 384]))");
+
+  m.def(
+      "load_clap",
+      [](const std::filesystem::path& directory, bool whole_clips, std::optional<std::uint32_t> seed,
+         bool fuse_short_clips) {
+        return load([&] {
+          return load_clap(directory, {.whole_clips = whole_clips, .seed = seed, .fuse_short_clips = fuse_short_clips});
+        });
+      },
+      py::arg("directory"), py::kw_only(), py::arg("whole_clips") = false, py::arg("seed") = py::none(),
+      py::arg("fuse_short_clips") = true,
+      R"(The towers of a CLAP directory, as `load_encoder` gives them, with a say in what becomes of a clip.
+
+- whole_clips: one vector of a clip of up to an hour, as the reference takes it: the fusion of the whole and three pieces
+  (first, middle and last, or drawn with `seed`); without fusion one piece, which wants a seed (ValueError). Otherwise
+  clips over the window are refused, and `Embedder` cuts them into windows.
+- seed: that of numpy.random.seed before each clip.
+- fuse_short_clips: a clip that fits the window is fused with copies of itself, as the reference does where it is alone in
+  its batch; False: never.
+
+>>> clap = trine.load_clap("clap-htsat-fused", whole_clips=True)            # doctest: +SKIP
+>>> clap.audio.encode(trine.read_audio("rain.wav", sample_rate=0)).shape    # doctest: +SKIP
+torch.Size([1, 512]))");
 }
 
 }  // namespace trine::python

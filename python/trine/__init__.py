@@ -33,11 +33,13 @@ from ._trine import (
     TextEncoder,
     Tokenizer,
     __version__,
+    load_clap,
     load_encoder,
     read_catalogue,
 )
 from .classifier import Classifier
-from .embedder import Description, Embedder
+from .embedder import Coverage, Description, Embedder
+from .encoder import Encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
@@ -54,12 +56,15 @@ __all__ = [
     # encoders
     "AudioEncoder",
     "Classifier",
+    "Encoder",
     "Encoders",
     "ImageEncoder",
     "Similarity",
     "TextEncoder",
+    "load_clap",
     "load_encoder",
     # embedder
+    "Coverage",
     "Description",
     "Embedder",
     # fusion
