@@ -319,7 +319,7 @@ struct Embedder::Impl {
   /// A spoken clip -> (dim), of unit length
   Tensor embed(const AudioInput& input, LongInput long_input, Coverage& coverage) const {
     const auto [clip, begin] = sound_of(input, coverage);
-    const double limit = audio->max_seconds() * clip.sample_rate;
+    const double limit = std::round(audio->max_seconds() * clip.sample_rate);  // samples
     if (static_cast<double>(clip.samples.size()) <= limit) {
       coverage.windows = {{0, coverage.total}};
       return encode(clip);

@@ -31,7 +31,7 @@ from trine.fusion import Fusion
 CATALOGUE = Path(__file__).resolve().parent.parent / "catalogue.jsonl"
 MODALITIES = ("image", "text", "audio")
 TYPES = ("early", "late", "hybrid", "attention")
-EPOCHS, BATCH, RATE, WEIGHT_DECAY, DROPOUT = 6, 128, 1e-3, 0.05, 0.3
+EPOCHS, BATCH, RATE, WEIGHT_DECAY, DROPOUT = 10, 128, 1e-3, 0.05, 0.3
 Vectors = dict[str, torch.Tensor]
 
 
