@@ -5,6 +5,7 @@
 // 1. a file becomes samples
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
+#include "trine/input/modality.h"
 #include "trine/input/text.h"
 
 // 2. samples become features

@@ -24,7 +24,10 @@ constexpr detail::PostNormKeys kKeys{.layers = "encoder.layer",
 }  // namespace
 
 BertConfig BertConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+  return detail::read_bert_config(detail::read_json(kConfig, config_json));
+}
+
+BertConfig detail::read_bert_config(const Json& json) {
   BertConfig config;
   detail::read_bert_keys(kConfig, json, config);
   config.type_vocab_size = detail::read_size(kConfig, json, "type_vocab_size", 1'024, config.type_vocab_size);
@@ -59,8 +62,8 @@ Tensor BertImpl::forward(const Tensor& ids, const Tensor& mask) const {
 
 namespace detail {
 
-TextNetwork bert_network(const std::filesystem::path& directory) {
-  const BertConfig config = BertConfig::load(directory / "config.json");
+TextNetwork bert_network(const Json& json) {
+  const BertConfig config = read_bert_config(json);
   const Bert network(config);
   return {.model_type = "bert",
           .module = network.ptr(),
@@ -80,7 +83,7 @@ TextNetwork bert_network(const std::filesystem::path& directory) {
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_bert(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::bert_network(directory));
+  return detail::load_sentence_encoder(directory, detail::bert_network);
 }
 
 }  // namespace trine

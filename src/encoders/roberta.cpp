@@ -14,11 +14,8 @@ namespace {
 
 constexpr const char* kConfig = "RobertaConfig";
 
-}  // namespace
-
-RobertaConfig RobertaConfig::load(const std::filesystem::path& config_json) {
-  RobertaConfig config{BertConfig::load(config_json)};
-  const detail::Json json = detail::read_json(kConfig, config_json);
+RobertaConfig read_config(const detail::Json& json) {
+  RobertaConfig config{detail::read_bert_config(json)};
   config.pad_token_id = detail::get_or(kConfig, json, "pad_token_id", config.pad_token_id);
   // positions are left for the fewest tokens a text can have
   const std::int64_t most = std::min(config.vocab_size, config.max_position_embeddings - 3) - 1;
@@ -29,14 +26,20 @@ RobertaConfig RobertaConfig::load(const std::filesystem::path& config_json) {
   return config;
 }
 
+}  // namespace
+
+RobertaConfig RobertaConfig::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
+}
+
 RobertaImpl::RobertaImpl(const RobertaConfig& config) : BertImpl(config, config.pad_token_id) {}
 
 namespace detail {
 
-TextNetwork roberta_network(const std::filesystem::path& directory) {
-  const RobertaConfig config = RobertaConfig::load(directory / "config.json");
+TextNetwork roberta_network(const Json& json) {
+  const RobertaConfig config = read_config(json);
   const Roberta network(config);
-  return {.model_type = get<std::string>(kConfig, read_json(kConfig, directory / "config.json"), "model_type"),
+  return {.model_type = get<std::string>(kConfig, json, "model_type"),
           .module = network.ptr(),
           .forward = [network](const Tensor& ids, const Tensor& mask) { return network->forward(ids, mask); },
           .prefix = "roberta.",
@@ -54,7 +57,7 @@ TextNetwork roberta_network(const std::filesystem::path& directory) {
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_roberta(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::roberta_network(directory));
+  return detail::load_sentence_encoder(directory, detail::roberta_network);
 }
 
 }  // namespace trine
