@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <span>
 #include <sstream>
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "encoders/inputs.h"
 #include "encoders/sources.h"
 #include "encoders/windows.h"
 #include "trine/encoders/efficientnet.h"
@@ -51,25 +53,6 @@ Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in
   Linear projection(in, out);
   load_weights(*projection, *weights, "projection.");
   return projection;
-}
-
-Image pixels_of(const ImageInput& input) {
-  if (const auto* image = std::get_if<Image>(&input)) {
-    if (image->width < 1 || image->height < 1 ||
-        image->pixels.size() != static_cast<std::size_t>(image->width) * static_cast<std::size_t>(image->height) * 3) {
-      detail::bad_argument("embed_images", "wanted width * height * 3 bytes of pixels, got ", image->pixels.size(),
-                           " for ", image->width, " x ", image->height);
-    }
-    return *image;
-  }
-  return read_image(std::get<fs::path>(input));
-}
-
-Audio samples_of(const AudioInput& input, int sample_rate) {
-  if (const auto* clip = std::get_if<Audio>(&input)) {
-    return make_audio(clip->samples, 1, clip->sample_rate, {.sample_rate = sample_rate});
-  }
-  return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
 }
 
 /// What goes before every text, as sentence-transformers decides it.
@@ -241,21 +224,6 @@ struct Embedder::Impl {
     detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known());
   }
 
-  /// Pictures, each (3, H, W) -> (N, dim of the encoder). Those of one size go through the network together.
-  Tensor encode(const std::vector<Tensor>& pixels) const {
-    std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> by_size;
-    for (std::size_t i = 0; i < pixels.size(); ++i) {
-      by_size[pixels[i].sizes().vec()].push_back(static_cast<std::int64_t>(i));
-    }
-    Tensor features = torch::empty({std::ssize(pixels), image->dim()});
-    for (const auto& [size, rows] : by_size) {
-      std::vector<Tensor> group;
-      for (const std::int64_t row : rows) group.push_back(pixels[static_cast<std::size_t>(row)]);
-      features.index_copy_(0, torch::tensor(rows), image->encode(torch::stack(group)));
-    }
-    return features;
-  }
-
   /// Unit vectors of texts that fit, and of what is cut of those that do not. -> (N, dim)
   Tensor encode(const std::string& prompt, const std::vector<std::string>& texts) const {
     const Tensor features = text->encode_after(prompt, texts);
@@ -294,7 +262,7 @@ struct Embedder::Impl {
 
   /// A clip as the encoder gets it, and where it begins in the file, in seconds.
   std::pair<Audio, double> sound_of(const AudioInput& input, Coverage& coverage) const {
-    Audio clip = samples_of(input, audio->sample_rate());
+    Audio clip = detail::samples_of(input, audio->sample_rate());
     coverage.total = coverage.used = clip.seconds();
     if (clip.seconds() < kShortestClip) {
       detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,
@@ -418,14 +386,8 @@ Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const Embed
   Tensor vectors = torch::empty({count, dim()});
   for (std::int64_t first = 0; first < count; first += options.batch_size) {
     const std::int64_t size = std::min(options.batch_size, count - first);
-    std::vector<Tensor> pixels(static_cast<std::size_t>(size));
-    at::parallel_for(0, size, 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        pixels[static_cast<std::size_t>(i)] =
-            impl_->image->preprocess(pixels_of(images[static_cast<std::size_t>(first + i)]));
-      }
-    });
-    Tensor features = impl_->encode(pixels);
+    const auto batch = std::span(images).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
+    Tensor features = detail::encode_images("embed_images", *impl_->image, batch);
     if (!impl_->image_projection.is_empty()) features = impl_->image_projection->forward(features);
     vectors.slice(0, first, first + size) = normalise(features);
   }
@@ -529,7 +491,7 @@ Tensor Embedder::probabilities(Modality modality, const Tensor& vectors, const T
 
 Tensor Embedder::preprocess_image(const ImageInput& image) const {
   impl_->require(Modality::image);
-  return impl_->image->preprocess(pixels_of(image));
+  return impl_->image->preprocess(detail::pixels_of("preprocess_image", image));
 }
 
 Tensor Embedder::preprocess_audio(const AudioInput& audio) const {

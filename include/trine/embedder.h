@@ -11,19 +11,14 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include "trine/encoders/encoder.h"
 #include "trine/export.h"
-#include "trine/input/audio.h"
-#include "trine/input/image.h"
+#include "trine/input/modality.h"
 #include "trine/search/query.h"
 
 namespace trine {
-
-using ImageInput = std::variant<std::filesystem::path, Image>;  ///< a file, or pixels
-using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or mono samples at any rate
 
 /// What one thing looks like, reads like and sounds like; any non-empty subset.
 struct Inputs {

@@ -5,6 +5,7 @@
 // 1. a file becomes samples
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
+#include "trine/input/modality.h"
 #include "trine/input/text.h"
 
 // 2. samples become features
@@ -27,6 +28,7 @@
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/transformer.h"
 #include "trine/encoders/vit.h"
+#include "trine/encoders/wav2vec2.h"
 #include "trine/encoders/whisper.h"
 
 // 3. features enter the shared space

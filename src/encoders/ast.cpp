@@ -6,6 +6,7 @@
 #include <string>
 
 #include "detail/error.h"
+#include "encoders/classifier_network.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
 
@@ -82,8 +83,9 @@ std::int64_t AstConfig::patches() const {
   return ((num_mel_bins - patch_size) / frequency_stride + 1) * ((max_length - patch_size) / time_stride + 1);
 }
 
-AstConfig AstConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+namespace {
+
+AstConfig read_config(const detail::Json& json) {
   AstConfig config;
   config.transformer = detail::read_transformer(kConfig, json, config.transformer);
   config.num_mel_bins = detail::read_size(kConfig, json, "num_mel_bins", 1'024, config.num_mel_bins);
@@ -99,6 +101,12 @@ AstConfig AstConfig::load(const std::filesystem::path& config_json) {
   }
   detail::check_size(kConfig, config.transformer, config.patch_size * config.patch_size + config.patches());
   return config;
+}
+
+}  // namespace
+
+AstConfig AstConfig::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
 }
 
 AstImpl::AstImpl(const AstConfig& config) : config_(config) {
@@ -129,14 +137,14 @@ Tensor AstImpl::forward(const Tensor& features) const {
 namespace {
 
 /// A directory's network, and its head where `labels` are asked for.
-std::unique_ptr<AudioEncoder> load(const std::filesystem::path& directory, std::optional<std::int64_t> labels) {
-  const AstConfig config = AstConfig::load(directory / "config.json");
-  const AstFeatureExtractor extractor = AstFeatureExtractor::load(directory);
+std::unique_ptr<AudioEncoder> load(const detail::ModelFiles& files, std::optional<std::int64_t> labels) {
+  const AstConfig config = read_config(files.config);
+  const AstFeatureExtractor extractor = AstFeatureExtractor::load(files.directory);
   if (extractor.max_length != config.max_length || extractor.num_mel_bins != config.num_mel_bins) {
     detail::failure(kLoad, "the feature extractor gives \"max_length\" ", extractor.max_length, " x \"num_mel_bins\" ",
                     extractor.num_mel_bins, ", the network takes ", config.max_length, " x ", config.num_mel_bins);
   }
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const Checkpoint& checkpoint = files.checkpoint;
   // ASTForAudioClassification writes this prefix, ASTModel writes none
   const std::string prefix = "audio_spectrogram_transformer.";
   Ast network(config);
@@ -168,10 +176,12 @@ std::unique_ptr<AudioEncoder> load(const std::filesystem::path& directory, std::
 
 }  // namespace
 
-std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) { return load(directory, std::nullopt); }
+std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory) {
+  return load(detail::open_model(kLoad, directory), std::nullopt);
+}
 
-std::unique_ptr<AudioEncoder> load_ast_classifier(const std::filesystem::path& directory, std::int64_t labels) {
-  return load(directory, labels);
+std::unique_ptr<AudioEncoder> detail::ast_classifier(const ModelFiles& files, std::int64_t labels) {
+  return load(files, labels);
 }
 
 }  // namespace trine

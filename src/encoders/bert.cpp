@@ -62,8 +62,8 @@ BertConfig read_bert(const char* who, const Json& json) {
   return config;
 }
 
-TextNetwork bert_network(const std::filesystem::path& directory) {
-  const BertConfig config = BertConfig::load(directory / "config.json");
+TextNetwork bert_network(const Json& json) {
+  const BertConfig config = read_bert(kConfig, json);
   const Bert network(config);
   return {.model_type = "bert",
           .module = network.ptr(),
@@ -83,7 +83,7 @@ TextNetwork bert_network(const std::filesystem::path& directory) {
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_bert(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::bert_network(directory));
+  return detail::load_sentence_encoder(directory, detail::bert_network);
 }
 
 }  // namespace trine

@@ -596,16 +596,17 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
 
 class ClapTextEncoder : public TextEncoder {
  public:
-  ClapTextEncoder(const std::filesystem::path& directory, const ClapConfig& config, const Checkpoint& checkpoint,
+  ClapTextEncoder(const detail::ModelFiles& files, const ClapConfig& config,
                   const std::optional<Similarity>& similarity)
       : config_(config.text_config),
         similarity_(similarity),
-        model_(kLoad, directory, network_of(config_, similarity ? "clap" : kText)),
+        model_(kLoad, files, network_of(config_, similarity ? "clap" : kText)),
         pooler_(config_.hidden_size, config_.hidden_size),
-        projection_(checkpoint, "text_projection", config_.hidden_size, config, similarity.has_value()),
+        projection_(files.checkpoint, "text_projection", config_.hidden_size, config, similarity.has_value()),
         dim_(projection_.empty() ? config_.hidden_size : config.projection_dim) {
-    const std::string prefix = checkpoint.contains("text_model.embeddings.word_embeddings.weight") ? "text_model." : "";
-    load_weights(*pooler_, checkpoint, prefix + "pooler.dense.");
+    const std::string prefix =
+        files.checkpoint.contains("text_model.embeddings.word_embeddings.weight") ? "text_model." : "";
+    load_weights(*pooler_, files.checkpoint, prefix + "pooler.dense.");
   }
 
   std::int64_t dim() const override { return dim_; }
@@ -780,7 +781,8 @@ Tensor ClapAudioImpl::forward(const Tensor& mels, bool longer) const {
 AnyEncoder load_clap(const std::filesystem::path& directory, const ClapOptions& options) {
   const std::string type = read_model_type(detail::read_json(kConfig, directory / "config.json"));
   const ClapConfig config = ClapConfig::load(directory / "config.json");
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+  const detail::ModelFiles files = detail::open_model(kLoad, directory);
+  const Checkpoint& checkpoint = files.checkpoint;
   AnyEncoder encoder;
   if (type == "clap") {
     const float scale = std::exp(detail::load_scalar(kLoad, checkpoint, "logit_scale_a"));
@@ -788,7 +790,7 @@ AnyEncoder load_clap(const std::filesystem::path& directory, const ClapOptions& 
   }
   if (type != kText) encoder.audio = load_audio(directory, config, checkpoint, options, encoder.similarity);
   if (type != kAudio) {
-    encoder.text = std::make_unique<ClapTextEncoder>(directory, config, checkpoint, encoder.similarity);
+    encoder.text = std::make_unique<ClapTextEncoder>(files, config, encoder.similarity);
   }
   return encoder;
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "detail/error.h"
+#include "encoders/classifier_network.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
 
@@ -42,10 +43,7 @@ std::string read_model_type(const detail::Json& json) {
   return type;
 }
 
-}  // namespace
-
-Dinov2Config Dinov2Config::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+Dinov2Config read_config(const detail::Json& json) {
   const bool with_registers = read_model_type(json) == kWithRegisters;
   Dinov2Config config;
   config.transformer = detail::read_transformer(kConfig, json, config.transformer);
@@ -60,6 +58,12 @@ Dinov2Config Dinov2Config::load(const std::filesystem::path& config_json) {
   const std::int64_t grid = detail::read_grid(kConfig, json, config.image_size, config.patch_size);
   detail::check_size(kConfig, config.transformer, 3 * config.patch_size * config.patch_size + grid * grid);
   return config;
+}
+
+}  // namespace
+
+Dinov2Config Dinov2Config::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
 }
 
 Dinov2Impl::Dinov2Impl(const Dinov2Config& config) : config_(config) {
@@ -84,7 +88,7 @@ Tensor Dinov2Impl::positions_for(std::int64_t height, std::int64_t width) const 
   return torch::cat({positions_.slice(1, 0, 1), patches.unsqueeze(0)}, 1);
 }
 
-Tensor Dinov2Impl::forward(const Tensor& pixels) const {
+Tensor Dinov2Impl::forward(const Tensor& pixels, bool with_patches) const {
   detail::check_pixels(pixels);
   if (std::min(pixels.size(2), pixels.size(3)) < config_.patch_size) {
     detail::bad_argument("encode", "pixels of shape ", pixels.sizes(), ", wanted at least a patch of ",
@@ -96,22 +100,41 @@ Tensor Dinov2Impl::forward(const Tensor& pixels) const {
   if (registers_.defined()) {  // they have no place in the picture
     tokens = torch::cat({tokens.slice(1, 0, 1), registers_.expand({count, -1, -1}), tokens.slice(1, 1)}, 1);
   }
-  return norm_->forward(encoder_->forward(tokens).select(1, 0));
+  const Tensor states = encoder_->forward(tokens);
+  if (!with_patches) return norm_->forward(states.select(1, 0));
+  const Tensor normed = norm_->forward(states);
+  return torch::cat({normed.select(1, 0), normed.slice(1, 1 + config_.num_register_tokens).mean(1)}, 1);
 }
 
 std::unique_ptr<ImageEncoder> load_dinov2(const std::filesystem::path& directory) {
-  const std::string type = read_model_type(detail::read_json(kConfig, directory / "config.json"));
-  const Dinov2Config config = Dinov2Config::load(directory / "config.json");
+  const detail::ModelFiles files = detail::open_model(kConfig, directory);
+  const std::string type = read_model_type(files.config);
+  const Dinov2Config config = read_config(files.config);
   ImageProcessor processor = ImageProcessor::load(directory, "BitImageProcessor");
-  const Checkpoint checkpoint = Checkpoint::open(directory);
   // Dinov2ForImageClassification writes its model_type as prefix, Dinov2Model writes none
-  const std::string prefix = checkpoint.contains(type + ".embeddings.cls_token") ? type + "." : "";
+  const std::string prefix = files.checkpoint.contains(type + ".embeddings.cls_token") ? type + "." : "";
   Dinov2 network(config);
-  detail::load_tower(kLoad, *network, checkpoint, prefix, {"embeddings.mask_token"});
+  detail::load_tower(kLoad, *network, files.checkpoint, prefix, {"embeddings.mask_token"});
   return std::make_unique<detail::ImageTower>(
       type, std::move(processor), config.transformer.hidden_size,
       [network](const Tensor& pixels) { return network->forward(pixels); },
       detail::describe_network(config.transformer, "the class token", *network));
+}
+
+std::unique_ptr<ImageEncoder> detail::dinov2_classifier(const ModelFiles& files, std::int64_t labels) {
+  const std::string type = read_model_type(files.config);
+  const Dinov2Config config = read_config(files.config);
+  ImageProcessor processor = ImageProcessor::load(files.directory, "BitImageProcessor");
+  const Dinov2 network(config);
+  const Linear head(2 * config.transformer.hidden_size, labels);
+  torch::nn::Module both;
+  both.register_module(type, network);
+  both.register_module("classifier", head);
+  load_tower(kLoad, both, files.checkpoint, "", {"embeddings.mask_token"});
+  return std::make_unique<ImageTower>(
+      type, std::move(processor), labels,
+      [network, head](const Tensor& pixels) { return head->forward(network->forward(pixels, /*with_patches=*/true)); },
+      describe_network(config.transformer, "the class token and the mean of the patches, linear", both));
 }
 
 }  // namespace trine

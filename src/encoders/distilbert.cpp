@@ -22,10 +22,7 @@ constexpr detail::PostNormKeys kKeys{.layers = "transformer.layer",
                                      .contract = "ffn.lin2",
                                      .output_norm = "output_layer_norm"};
 
-}  // namespace
-
-DistilBertConfig DistilBertConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+DistilBertConfig read_config(const detail::Json& json) {
   DistilBertConfig config;
   config.vocab_size = detail::read_size(kConfig, json, "vocab_size", 2'000'000);
   config.dim = detail::read_size(kConfig, json, "dim", 16'384);
@@ -40,6 +37,12 @@ DistilBertConfig DistilBertConfig::load(const std::filesystem::path& config_json
   detail::check_post_norm_weights(kConfig, config.n_layers, config.dim, config.hidden_dim,
                                   config.vocab_size + config.max_position_embeddings);
   return config;
+}
+
+}  // namespace
+
+DistilBertConfig DistilBertConfig::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
 }
 
 DistilBertImpl::DistilBertImpl(const DistilBertConfig& config) {
@@ -68,8 +71,8 @@ Tensor DistilBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
 
 namespace detail {
 
-TextNetwork distilbert_network(const std::filesystem::path& directory) {
-  const DistilBertConfig config = DistilBertConfig::load(directory / "config.json");
+TextNetwork distilbert_network(const Json& json) {
+  const DistilBertConfig config = read_config(json);
   const DistilBert network(config);
   return {.model_type = "distilbert",
           .module = network.ptr(),
@@ -89,7 +92,7 @@ TextNetwork distilbert_network(const std::filesystem::path& directory) {
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_distilbert(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::distilbert_network(directory));
+  return detail::load_sentence_encoder(directory, detail::distilbert_network);
 }
 
 }  // namespace trine

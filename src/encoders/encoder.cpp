@@ -18,6 +18,7 @@
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
+#include "trine/encoders/wav2vec2.h"
 #include "trine/encoders/whisper.h"
 
 namespace trine {
@@ -38,19 +39,23 @@ AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_
 AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder ast(const std::filesystem::path& directory) { return {.audio = load_ast(directory)}; }
+AnyEncoder wav2vec2(const std::filesystem::path& directory) { return {.audio = load_wav2vec2(directory)}; }
 AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
 
 struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 28> kFamilies{{{"bert", bert},
+constexpr std::array<Family, 31> kFamilies{{{"bert", bert},
                                             {"distilbert", distilbert},
                                             {"modernbert", modernbert},
                                             {"mpnet", mpnet},
                                             {"roberta", roberta},
                                             {"xlm-roberta", roberta},
                                             {"whisper", whisper},
+                                            {"hubert", wav2vec2},
+                                            {"wav2vec2", wav2vec2},
+                                            {"wavlm", wav2vec2},
                                             {"audio-spectrogram-transformer", ast},
                                             {"clap", clap},
                                             {"clap_audio_model", clap},

@@ -40,10 +40,7 @@ Tensor buckets(std::int64_t tokens) {
   return before.lt(0).to(torch::kInt64) * kEach + torch::where(distance < kExact, distance, far.clamp_max(kEach - 1));
 }
 
-}  // namespace
-
-MPNetConfig MPNetConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+MPNetConfig read_config(const detail::Json& json) {
   MPNetConfig config;
   detail::read_bert_keys(kConfig, json, config);
   config.relative_attention_num_buckets =
@@ -59,6 +56,12 @@ MPNetConfig MPNetConfig::load(const std::filesystem::path& config_json) {
   detail::check_post_norm_weights(kConfig, config.num_hidden_layers, config.hidden_size, config.intermediate_size,
                                   config.vocab_size + config.max_position_embeddings);
   return config;
+}
+
+}  // namespace
+
+MPNetConfig MPNetConfig::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
 }
 
 MPNetImpl::MPNetImpl(const MPNetConfig& config) {
@@ -85,8 +88,8 @@ Tensor MPNetImpl::forward(const Tensor& ids, const Tensor& mask) const {
 
 namespace detail {
 
-TextNetwork mpnet_network(const std::filesystem::path& directory) {
-  const MPNetConfig config = MPNetConfig::load(directory / "config.json");
+TextNetwork mpnet_network(const Json& json) {
+  const MPNetConfig config = read_config(json);
   const MPNet network(config);
   return {.model_type = "mpnet",
           .module = network.ptr(),
@@ -106,7 +109,7 @@ TextNetwork mpnet_network(const std::filesystem::path& directory) {
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_mpnet(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::mpnet_network(directory));
+  return detail::load_sentence_encoder(directory, detail::mpnet_network);
 }
 
 }  // namespace trine

@@ -11,6 +11,7 @@
 #include "detail/json.h"
 #include "encoders/activation.h"
 #include "encoders/config.h"
+#include "trine/encoders/bert.h"
 #include "trine/layers.h"
 
 /// What BERT, RoBERTa, MPNet and DistilBERT share: layers with a norm after each part, under keys of each family's own.
@@ -84,6 +85,9 @@ void read_bert_keys(const char* who, const Json& json, Config& config) {
   }
   if (get_or(who, json, "is_decoder", false)) failure(who, "\"is_decoder\" is true, only encoders are supported");
 }
+
+/// BERT's config, which RoBERTa's begins with.
+BertConfig read_bert_config(const Json& json);
 
 /// The sizes in a config with the keys that read_bert_keys has read.
 template <typename Config>

@@ -36,8 +36,7 @@ RobertaConfig read_roberta(const char* who, const Json& json) {
   return config;
 }
 
-TextNetwork roberta_network(const std::filesystem::path& directory) {
-  const Json json = read_json(kConfig, directory / "config.json");
+TextNetwork roberta_network(const Json& json) {
   return roberta_network(get<std::string>(kConfig, json, "model_type"), read_roberta(kConfig, json));
 }
 
@@ -61,7 +60,7 @@ TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& 
 }  // namespace detail
 
 std::unique_ptr<TextEncoder> load_roberta(const std::filesystem::path& directory) {
-  return detail::load_sentence_encoder(directory, detail::roberta_network(directory));
+  return detail::load_sentence_encoder(directory, detail::roberta_network);
 }
 
 }  // namespace trine

@@ -295,15 +295,15 @@ Settings read_settings(const fs::path& directory) {
 
 class SentenceEncoder : public TextEncoder {
  public:
-  SentenceEncoder(const fs::path& directory, TextNetwork network)
-      : modules_(read_modules(directory, network.hidden_size)),
-        transformer_settings_(read_transformer_settings(directory)),
-        settings_(read_settings(directory)),
-        model_(kLoad, directory, std::move(network), read_max_seq_length(transformer_settings_)) {
+  SentenceEncoder(const ModelFiles& files, TextNetwork network)
+      : modules_(read_modules(files.directory, network.hidden_size)),
+        transformer_settings_(read_transformer_settings(files.directory)),
+        settings_(read_settings(files.directory)),
+        model_(kLoad, files, std::move(network), read_max_seq_length(transformer_settings_)) {
     // Lower case before the tokenizer changes nothing where the tokenizer makes lower case itself.
     if (get_or(kLoad, transformer_settings_, "do_lower_case", false) &&
         model_.tokenizer().encode("A").ids != model_.tokenizer().encode("a").ids) {
-      failure(kLoad, directory, ": \"do_lower_case\" with a tokenizer that keeps case is not supported");
+      failure(kLoad, files.directory, ": \"do_lower_case\" with a tokenizer that keeps case is not supported");
     }
   }
 
@@ -381,8 +381,9 @@ class SentenceEncoder : public TextEncoder {
 
 }  // namespace
 
-std::unique_ptr<TextEncoder> load_sentence_encoder(const fs::path& directory, TextNetwork network) {
-  return std::make_unique<SentenceEncoder>(directory, std::move(network));
+std::unique_ptr<TextEncoder> load_sentence_encoder(const fs::path& directory, MakeTextNetwork make) {
+  const ModelFiles files = open_model(kLoad, directory);
+  return std::make_unique<SentenceEncoder>(files, make(files.config));
 }
 
 }  // namespace trine::detail

@@ -40,13 +40,13 @@ std::int64_t read_max_tokens(const char* who, const fs::path& directory, const T
 
 }  // namespace
 
-TextModel::TextModel(const char* who, const fs::path& directory, TextNetwork network,
+TextModel::TextModel(const char* who, const ModelFiles& files, TextNetwork network,
                      std::optional<std::int64_t> max_seq_length)
     : network_(std::move(network)),
-      tokenizer_(Tokenizer::load(directory)),
-      max_tokens_(read_max_tokens(who, directory, network_, max_seq_length)) {
-  check_tokenizer(who, directory, tokenizer_, network_.vocab_size);
-  const Checkpoint checkpoint = Checkpoint::open(directory);
+      tokenizer_(Tokenizer::load(files.directory)),
+      max_tokens_(read_max_tokens(who, files.directory, network_, max_seq_length)) {
+  check_tokenizer(who, files.directory, tokenizer_, network_.vocab_size);
+  const Checkpoint& checkpoint = files.checkpoint;
   const std::string probe = network_.module->named_parameters().front().key();
   load_weights(*network_.module, checkpoint, checkpoint.contains(network_.prefix + probe) ? network_.prefix : "");
   network_.module->eval();

@@ -12,7 +12,7 @@
 
 #include "detail/json.h"
 #include "encoders/activation.h"
-#include "trine/checkpoint.h"
+#include "encoders/model_files.h"
 #include "trine/encoders/encoder.h"
 #include "trine/input/text.h"
 #include "trine/layers.h"
@@ -60,12 +60,14 @@ struct TextNetwork {
 BertConfig read_bert(const char* who, const Json& json);
 RobertaConfig read_roberta(const char* who, const Json& json);
 
-// A network of each family, with the sizes of the directory's config.json.
-TextNetwork bert_network(const std::filesystem::path& directory);
-TextNetwork distilbert_network(const std::filesystem::path& directory);
-TextNetwork modernbert_network(const std::filesystem::path& directory);
-TextNetwork mpnet_network(const std::filesystem::path& directory);
-TextNetwork roberta_network(const std::filesystem::path& directory);
+/// A family's network, with the sizes of a config.json.
+using MakeTextNetwork = TextNetwork (*)(const Json& config);
+
+TextNetwork bert_network(const Json& config);
+TextNetwork distilbert_network(const Json& config);
+TextNetwork modernbert_network(const Json& config);
+TextNetwork mpnet_network(const Json& config);
+TextNetwork roberta_network(const Json& config);
 TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& config);
 
 /// A network with its weights and its tokenizer.
@@ -75,7 +77,7 @@ class TextModel {
   using Head = std::function<torch::Tensor(const torch::Tensor& hidden, const torch::Tensor& mask)>;
 
   /// `max_seq_length`: as sentence-transformers has it, beside the tokenizer's own limit and the network's positions.
-  TextModel(const char* who, const std::filesystem::path& directory, TextNetwork network,
+  TextModel(const char* who, const ModelFiles& files, TextNetwork network,
             std::optional<std::int64_t> max_seq_length = {});
 
   const TextNetwork& network() const { return network_; }

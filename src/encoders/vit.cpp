@@ -5,6 +5,7 @@
 
 #include "detail/error.h"
 #include "encoders/activation.h"
+#include "encoders/classifier_network.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
 
@@ -17,10 +18,7 @@ namespace {
 constexpr const char* kConfig = "VitConfig";
 constexpr const char* kLoad = "load_vit";
 
-}  // namespace
-
-VitConfig VitConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
+VitConfig read_config(const detail::Json& json) {
   VitConfig config;
   config.transformer = detail::read_transformer(kConfig, json, config.transformer);
   config.image_size = detail::read_square(kConfig, json, "image_size", 4'096, config.image_size);
@@ -32,6 +30,18 @@ VitConfig VitConfig::load(const std::filesystem::path& config_json) {
   detail::check_size(kConfig, config.transformer,
                      3 * config.patch_size * config.patch_size + grid * grid + config.pooler_output_size);
   return config;
+}
+
+ImageProcessor load_processor(const std::filesystem::path& directory, const VitConfig& config) {
+  ImageProcessor processor = ImageProcessor::load(directory, "ViTImageProcessor");
+  detail::check_processor(kLoad, processor, config.image_size);
+  return processor;
+}
+
+}  // namespace
+
+VitConfig VitConfig::load(const std::filesystem::path& config_json) {
+  return read_config(detail::read_json(kConfig, config_json));
 }
 
 VitImpl::VitImpl(const VitConfig& config, bool with_pooler) : config_(config) {
@@ -56,8 +66,7 @@ Tensor VitImpl::forward(const Tensor& pixels) const {
 
 std::unique_ptr<ImageEncoder> load_vit(const std::filesystem::path& directory) {
   const VitConfig config = VitConfig::load(directory / "config.json");
-  ImageProcessor processor = ImageProcessor::load(directory, "ViTImageProcessor");
-  detail::check_processor(kLoad, processor, config.image_size);
+  ImageProcessor processor = load_processor(directory, config);
   const Checkpoint checkpoint = Checkpoint::open(directory);
   // ViTForImageClassification writes "vit.", ViTModel writes no prefix
   const std::string prefix = checkpoint.contains("vit.embeddings.cls_token") ? "vit." : "";
@@ -71,6 +80,21 @@ std::unique_ptr<ImageEncoder> load_vit(const std::filesystem::path& directory) {
       "vit", std::move(processor), with_pooler ? config.pooler_output_size : config.transformer.hidden_size,
       [network](const Tensor& pixels) { return network->forward(pixels); },
       detail::describe_network(config.transformer, pooling, *network));
+}
+
+std::unique_ptr<ImageEncoder> detail::vit_classifier(const ModelFiles& files, std::int64_t labels) {
+  const VitConfig config = read_config(files.config);
+  ImageProcessor processor = load_processor(files.directory, config);
+  const Vit network(config, /*with_pooler=*/false);
+  const Linear head(config.transformer.hidden_size, labels);
+  torch::nn::Module both;
+  both.register_module("vit", network);
+  both.register_module("classifier", head);
+  load_tower(kLoad, both, files.checkpoint, "", {"embeddings.mask_token"});
+  return std::make_unique<ImageTower>(
+      "vit", std::move(processor), labels,
+      [network, head](const Tensor& pixels) { return head->forward(network->forward(pixels)); },
+      describe_network(config.transformer, "the class token, linear", both));
 }
 
 }  // namespace trine

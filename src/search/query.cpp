@@ -7,25 +7,6 @@ namespace trine {
 
 using torch::Tensor;
 
-std::string_view to_string(Modality modality) {
-  switch (modality) {
-    case Modality::image:
-      return "image";
-    case Modality::text:
-      return "text";
-    case Modality::audio:
-      return "audio";
-  }
-  return "unknown";
-}
-
-Modality modality(std::string_view name) {
-  for (const Modality known : kModalities) {
-    if (name == to_string(known)) return known;
-  }
-  detail::bad_argument("modality", "\"", name, "\" is no modality, known are image, text and audio");
-}
-
 float QueryWeights::operator[](Modality modality) const {
   switch (modality) {
     case Modality::image:

@@ -166,7 +166,7 @@ def test_random_configurations_equal_transformers(name, seed, tmp_path):
     wanted = torch.stack(states)
     assert (trine.load_encoder(tmp_path).encode(texts) - wanted).abs().max() < 1e-4 * max(1, wanted.abs().max())
     wanted = torch.stack(logits)
-    found = trine.Classifier(tmp_path)._model.logits(texts)
+    found = trine.Classifier(tmp_path)._model.text_logits(texts)
     assert (found - wanted).abs().max() < 1e-4 * max(1, wanted.abs().max())
 
 

@@ -75,9 +75,4 @@ TORCH_MODULE(Ast);
 /// clip. `encode` refuses clips under 25 ms or over `max_seconds` with std::invalid_argument.
 TRINE_API std::unique_ptr<AudioEncoder> load_ast(const std::filesystem::path& directory);
 
-/// The same with the classifier of ASTForAudioClassification: what the head gives for each of `labels`, `dim` is their
-/// number.
-TRINE_API std::unique_ptr<AudioEncoder> load_ast_classifier(const std::filesystem::path& directory,
-                                                            std::int64_t labels);
-
 }  // namespace trine

@@ -27,12 +27,13 @@ struct TRINE_API Dinov2Config {
   static Dinov2Config load(const std::filesystem::path& config_json);
 };
 
-/// (N, 3, H, W) of any size from one patch on -> (N, hidden_size): the class token after the last norm. Positions are
-/// interpolated from the grid of `image_size`.
+/// (N, 3, H, W) of any size from one patch on -> (N, hidden_size): the class token after the last norm, or with the
+/// mean of the patches' tokens behind it -> (N, 2 * hidden_size). Positions are interpolated from the grid of
+/// `image_size`.
 class TRINE_API Dinov2Impl : public torch::nn::Module {
  public:
   explicit Dinov2Impl(const Dinov2Config& config);
-  torch::Tensor forward(const torch::Tensor& pixels) const;
+  torch::Tensor forward(const torch::Tensor& pixels, bool with_patches = false) const;
 
  private:
   torch::Tensor positions_for(std::int64_t height, std::int64_t width) const;

@@ -2,21 +2,12 @@
 
 #include <torch/torch.h>
 
-#include <array>
 #include <map>
-#include <string_view>
 
 #include "trine/export.h"
+#include "trine/input/modality.h"
 
 namespace trine {
-
-enum class Modality { image, text, audio };
-
-inline constexpr std::array<Modality, 3> kModalities{Modality::image, Modality::text, Modality::audio};
-
-TRINE_API std::string_view to_string(Modality modality);
-/// "image", "text" or "audio"; another name is std::invalid_argument.
-TRINE_API Modality modality(std::string_view name);
 
 /// How much each modality counts in a query. Negative: away from it.
 struct TRINE_API QueryWeights {

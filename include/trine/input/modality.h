@@ -1,0 +1,27 @@
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <string_view>
+#include <variant>
+
+#include "trine/export.h"
+#include "trine/input/audio.h"
+#include "trine/input/image.h"
+
+/// What an input may be.
+
+namespace trine {
+
+enum class Modality { image, text, audio };
+
+inline constexpr std::array<Modality, 3> kModalities{Modality::image, Modality::text, Modality::audio};
+
+TRINE_API std::string_view to_string(Modality modality);
+/// "image", "text" or "audio"; another name is std::invalid_argument.
+TRINE_API Modality modality(std::string_view name);
+
+using ImageInput = std::variant<std::filesystem::path, Image>;  ///< a file, or pixels
+using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or mono samples at any rate
+
+}  // namespace trine

@@ -1,0 +1,52 @@
+#include "encoders/inputs.h"
+
+#include <map>
+#include <vector>
+
+#include "detail/error.h"
+
+namespace trine::detail {
+
+namespace fs = std::filesystem;
+using torch::Tensor;
+
+Image pixels_of(const char* who, const ImageInput& input) {
+  if (const auto* image = std::get_if<Image>(&input)) {
+    if (image->width < 1 || image->height < 1 ||
+        image->pixels.size() != static_cast<std::size_t>(image->width) * static_cast<std::size_t>(image->height) * 3) {
+      bad_argument(who, "wanted width * height * 3 bytes of pixels, got ", image->pixels.size(), " for ", image->width,
+                   " x ", image->height);
+    }
+    return *image;
+  }
+  return read_image(std::get<fs::path>(input));
+}
+
+Audio samples_of(const AudioInput& input, int sample_rate) {
+  if (const auto* clip = std::get_if<Audio>(&input)) {
+    return make_audio(clip->samples, 1, clip->sample_rate, {.sample_rate = sample_rate});
+  }
+  return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
+}
+
+Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
+  std::vector<Tensor> pixels(images.size());
+  at::parallel_for(0, std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      pixels[i] = encoder.preprocess(pixels_of(who, images[i]));
+    }
+  });
+  std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> by_size;
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    by_size[pixels[i].sizes().vec()].push_back(static_cast<std::int64_t>(i));
+  }
+  Tensor features = torch::empty({std::ssize(pixels), encoder.dim()});
+  for (const auto& [size, rows] : by_size) {
+    std::vector<Tensor> group;
+    for (const std::int64_t row : rows) group.push_back(pixels[static_cast<std::size_t>(row)]);
+    features.index_copy_(0, torch::tensor(rows), encoder.encode(torch::stack(group)));
+  }
+  return features;
+}
+
+}  // namespace trine::detail
