@@ -33,11 +33,11 @@ from ._trine import (
     TextEncoder,
     Tokenizer,
     __version__,
-    load_encoder,
     read_catalogue,
 )
 from .classifier import Classifier
 from .embedder import Description, Embedder
+from .encoders import load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score

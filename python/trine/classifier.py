@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import _inputs, _trine
-from .embedder import Description, _Bar, _check_batch_size, _locate, _named, _warn_if_cut
+from . import _hub, _inputs, _trine
+from .embedder import Description, _Bar, _check_batch_size, _named, _warn_if_cut
 
 
 class Classifier:
@@ -17,16 +17,19 @@ class Classifier:
     >>> max(scores, key=scores.get)                                     # doctest: +SKIP
     'excitement'
 
-    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`. The families are BERT, RoBERTa,
-    XLM-RoBERTa, MPNet, DistilBERT and ModernBERT.
+    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`, with `local_files_only` from its cache
+    alone. The families are BERT, RoBERTa, XLM-RoBERTa, MPNet, DistilBERT and ModernBERT.
 
     Scores are those of transformers' text-classification pipeline: shares that sum to 1 (`function` "softmax"), each
     label on its own in 0 to 1 ("sigmoid": a `problem_type` of several labels, or a single label), or the network's
     output as it is ("none": regression). They do not depend on the batch or the number of threads.
     """
 
-    def __init__(self, model: _inputs.PathLike, *, revision: str | None = None) -> None:
-        self._model = _trine.Classifier.load(_locate(_inputs.path(model), revision))
+    def __init__(
+        self, model: _inputs.PathLike, *, revision: str | None = None, local_files_only: bool = False
+    ) -> None:
+        directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
+        self._model = _trine.Classifier.load(directory)
 
     def predict(self, inputs: str | list[str], *, batch_size: int = 32, show_progress_bar: bool = False) -> Any:
         """A text -> {label: score}, a list of them -> a list of these; labels in the order of their ids.

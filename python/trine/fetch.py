@@ -397,7 +397,8 @@ class _Tensor(NamedTuple):
     data: bytes | memoryview
 
 
-_ITEM_SIZE = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "I16": 2, "I8": 1}
+_ITEM_SIZE = {"U64": 8, "I64": 8, "F64": 8, "F32": 4, "U32": 4, "I32": 4}
+_ITEM_SIZE |= {"BF16": 2, "F16": 2, "U16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
 def write_safetensors(path: Path, tensors: dict[str, _Tensor]) -> None:
