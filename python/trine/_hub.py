@@ -42,13 +42,14 @@ def download(
         raise FileNotFoundError(
             f"There is no folder {model!r}; for the Hugging Face Hub's models: python3 -m pip install huggingface_hub"
         ) from None
-    options = {"allow_patterns": patterns, "ignore_patterns": _IGNORED, "local_files_only": local_files_only}
+    why = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
+    local = local_files_only or _is_offline(huggingface_hub)
+    options = {"allow_patterns": patterns, "ignore_patterns": _IGNORED, "local_files_only": local}
     try:
         return Path(huggingface_hub.snapshot_download(model, revision=revision, **options))
     except Exception as error:  # its errors derive from requests', httpx's or the standard library's, by version
         at = f"{model} at {revision}" if revision else model
-        if local_files_only or _is_offline(huggingface_hub):
-            why = "local_files_only is set" if local_files_only else "HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set"
+        if local:
             raise FileNotFoundError(
                 f"There is no folder {model!r}, {at} is not in the Hugging Face cache, and nothing is downloaded because "
                 f"{why}."

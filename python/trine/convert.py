@@ -18,11 +18,11 @@ import dataclasses
 import filecmp
 import json
 import os
-import pickle
 import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +45,6 @@ _KEPT_NAMES = ("LICENSE", "LICENCE", "NOTICE")
 _INDEX = "pytorch_model.bin.index.json"
 _WEIGHTS = re.compile(r"model(-.*)?\.safetensors(\.index\.json)?")
 
-# In the order of the format's own library.
 _DTYPES = {
     torch.uint64: "U64",
     torch.int64: "I64",
@@ -225,9 +224,11 @@ def _read(file: Path) -> Mapping[str, Any]:
     with open(file, "rb") as opened:
         is_zip = opened.read(4) == b"PK\x03\x04"
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of older pickle protocols
+            content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # damaged pickles end in errors of every kind
-        raise ConvertError(_why_unreadable(file, error)) from error
+        raise ConvertError(_why_unreadable(file, error)) from None
     for key in ("state_dict", "model_state_dict", "model", "module"):  # what trainers wrap the weights in
         inner = content.get(key) if isinstance(content, Mapping) else None
         if isinstance(inner, Mapping) and any(isinstance(v, torch.Tensor) for v in inner.values()):
@@ -238,16 +239,17 @@ def _read(file: Path) -> Mapping[str, Any]:
 
 
 def _why_unreadable(file: Path, error: Exception) -> str:
+    """torch's own sentences tell the reader to run the code."""
     reason = str(error)
     if "TorchScript" in reason:
         return f"[convert] {file} is a TorchScript program, not weights: ask for its state_dict or for safetensors."
-    if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in reason or "was not an allowed global" in reason:
-        named = re.search(r"GLOBAL ([\w.]+)", reason)
+    if named := re.search(r"(?:GLOBAL|class) ([\w.]+)", reason):
         return (
-            f"[convert] {file} needs code to be read ({named[1] if named else 'a class of its author'}), and a "
-            "checkpoint's code is never run: ask its authors for safetensors, or save its state_dict alone."
+            f"[convert] {file} needs code to be read ({named[1]}), and a checkpoint's code is never run: ask its authors for "
+            "safetensors, or save its state_dict alone."
         )
-    line = reason.strip().split("\n")[0][:200]
+    inner = re.search(r"WeightsUnpickler error:\s*(.+)", reason)
+    line = (inner[1] if inner else reason.strip().split("\n")[0])[:200].rstrip(". ")
     return f"[convert] {file} cannot be read as a pickle of tensors ({type(error).__name__}: {line})."
 
 
@@ -327,7 +329,7 @@ def _shards(sizes: Mapping[str, int], most: int) -> list[list[str]]:
 def _place(staged: Path, target: Path, parts: list[str], overwrite: bool, result: Conversion) -> None:
     """Renames the staged files into place, what readers look for last."""
     names = [f.relative_to(staged).as_posix() for f in sorted(staged.rglob("*")) if f.is_file()]
-    names.sort(key=lambda name: (name.endswith(".safetensors"), name.endswith("model.safetensors.index.json")))
+    names.sort(key=lambda name: (name.endswith("model.safetensors.index.json"), name.endswith(".safetensors")))
     result.unchanged = [n for n in names if (target / n).is_file() and filecmp.cmp(staged / n, target / n, shallow=False)]
     result.written = [n for n in names if n not in result.unchanged]
     # weights of another conversion, which a reader could take for ours
