@@ -26,7 +26,7 @@ def run(name: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(f"[{name}] Interrupted; nothing half-made was kept.", file=sys.stderr)
         return 130
-    except (OSError, RuntimeError, ValueError) as error:
-        sentence = str(error)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        sentence = " ".join(str(error).split())[:600]  # other libraries' may be pages
         print(sentence if sentence.startswith("[") else f"[{name}] {sentence}", file=sys.stderr)
         return 1
