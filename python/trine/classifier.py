@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _hub, _inputs, _trine
 from .embedder import Description, _Bar, _check_batch_size, _named, _warn_if_cut
+
+if TYPE_CHECKING:
+    from .verify import Report
 
 
 class Classifier:
@@ -78,6 +81,16 @@ class Classifier:
     def describe(self) -> Description:
         """What happens to a text on its way to scores; print it to read it."""
         return Description(self._model.describe())
+
+    def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
+        """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
+
+        >>> model.verify().passed                                           # doctest: +SKIP
+        True
+        """
+        from .verify import verify
+
+        return verify(self.directory, against=against, golden=golden)
 
     def __repr__(self) -> str:
         return f"Classifier({str(self.directory)!r}, labels={len(self.labels)}, function={self.function!r})"

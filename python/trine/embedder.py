@@ -6,12 +6,15 @@ import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from . import _hub, _inputs, _trine, fetch
 from .search import combine_query
+
+if TYPE_CHECKING:
+    from .verify import Report
 
 
 class Embedder:
@@ -235,6 +238,16 @@ class Embedder:
         'mean over tokens'
         """
         return Description(self._model.describe())
+
+    def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
+        """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
+
+        >>> model.verify().passed                                   # doctest: +SKIP
+        True
+        """
+        from .verify import verify
+
+        return verify(self.directory, against=against, golden=golden)
 
     def __repr__(self) -> str:
         return f"Embedder({str(self.directory)!r}, modalities={self.modalities}, dim={self.dim})"
