@@ -29,6 +29,7 @@ import torch
 
 from . import _hub, _inputs, _trine, fetch
 from ._command import Parser, run
+from .embedder import Embedder
 from .fetch import _sync, _Tensor, write_safetensors
 
 __all__ = ["Report", "Row", "verify", "write_golden"]
@@ -118,14 +119,12 @@ def _ours(directory: Path) -> Values:
             stage[name] = _mel(clip, config) if mel else audio.preprocess((clip, audio.sample_rate))
             values.setdefault("audio features", {})[name] = audio.encode((clip, audio.sample_rate))
         values["audio mel" if mel else "audio input"] = stage
-    model = _trine.Embedder.load(directory)
+    model = Embedder(directory)
     if image:
-        vectors, _ = model.embed_images(list(pictures().values()), 32)
-        values["image vectors"] = dict(zip(pictures(), vectors))
+        values["image vectors"] = {n: model.embed_image(p) for n, p in pictures().items()}
     if text:
         short = {n: t for n, t in texts().items() if text.count_tokens(t) <= text.max_tokens}  # windows are our own
-        vectors = [model.embed_texts([_inputs.text(t)], 1, prompt="")[0][0] for t in short.values()]
-        values["text vectors"] = dict(zip(short, vectors))
+        values["text vectors"] = {n: model.embed_text(t, prompt="") for n, t in short.items()}
     if image and text and (similarity := encoder.similarity):
         a, b = (torch.stack(list(values[f"{m} features"].values())) for m in ("image", "text"))
         logits = similarity.scale * torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T
