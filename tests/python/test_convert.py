@@ -62,8 +62,8 @@ def test_what_is_there_is_not_replaced_unasked(tiny_directory, tmp_path):
     source, target = pickled(tiny_directory, tmp_path / "old"), tmp_path / "new"
     convert(source, target)
     good, other = content(target), {"a": torch.ones(3)}
-    for name, write in (("model.safetensors", lambda f: f.write_bytes(b"other")), ("config.json", lambda f: f.write_text("{}"))):
-        write(target / name)
+    for name in ("model.safetensors", "config.json"):
+        (target / name).write_text("{}")
         with pytest.raises(ConvertError, match=f"another {name}: --overwrite"):
             convert(source, target)
         assert name in convert(source, target, overwrite=True).written and content(target) == good
@@ -154,11 +154,17 @@ def test_shards_in_and_out(tiny, tiny_directory, tmp_path):
 def test_modules_of_sentence_transformers(tiny_directory, tmp_path):
     source = pickled(tiny_directory, tmp_path / "old")
     kinds = {"": "Transformer", "1_Pooling": "Pooling", "2_Dense": "Dense"}
-    modules = [{"idx": i, "name": str(i), "path": p, "type": f"sentence_transformers.models.{k}"} for i, (p, k) in enumerate(kinds.items())]
+    modules = [{"path": path, "type": f"sentence_transformers.models.{kind}"} for path, kind in kinds.items()]
+    modules = [{"idx": i, "name": str(i)} | module for i, module in enumerate(modules)]
     (source / "modules.json").write_text(json.dumps(modules))
     configs = {
         "1_Pooling": {"word_embedding_dimension": DIM, "pooling_mode_mean_tokens": True},
-        "2_Dense": {"in_features": DIM, "out_features": 5, "bias": True, "activation_function": "torch.nn.modules.linear.Identity"},
+        "2_Dense": {
+            "in_features": DIM,
+            "out_features": 5,
+            "bias": True,
+            "activation_function": "torch.nn.modules.linear.Identity",
+        },
     }
     for name, config in configs.items():
         (source / name).mkdir()

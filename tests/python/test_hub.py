@@ -1,6 +1,7 @@
 """Models by name: huggingface_hub's cache, laid out as it lays it out, and stand-ins for what would need the network."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -46,8 +47,6 @@ def home(tmp_path_factory, tiny_directory):
 
 def run(home, program, **environment):
     """The program with huggingface_hub's cache in `home`, which reads its switches once, when it is imported."""
-    import os
-
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "TRANSFORMERS_", "HUGGINGFACE_"))}
     kept |= {"HF_HOME": str(home), "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_ETAG_TIMEOUT": "1"} | environment
     return subprocess.run([sys.executable, "-c", program], env=kept, capture_output=True, text=True)
@@ -67,7 +66,10 @@ assert trine.load_encoder("some/model"{options}).dim == 32
 assert trine.load_encoder("some/model", revision="{COMMIT}"{options}).dim == 32
 assert trine.Classifier("some/classifier"{options}).predict("the red one")
 for load in (trine.Embedder, trine.Classifier, trine.load_encoder):
-    for name, words in (("some/absent", "is not in the Hugging Face cache"), ("some/pickled", "trine convert some/pickled pickled")):
+    for name, words in (
+        ("some/absent", "is not in the Hugging Face cache"),
+        ("some/pickled", "trine convert some/pickled pickled"),
+    ):
         try:
             load(name{options})
             raise SystemExit("loaded " + name)
