@@ -1,4 +1,4 @@
-"""The `trine` command: starts the program that the package carries.
+"""The `trine` command: starts the program that the package carries, or one of its Python modules.
 
 Not inside the package, because importing that loads torch, which the program does by itself. `trine --cmake-dir` prints
 the folder for CMake's trine_DIR.
@@ -6,8 +6,11 @@ the folder for CMake's trine_DIR.
 
 import os
 import sys
+from importlib import import_module
 from importlib.util import find_spec  # looks, does not import
 from pathlib import Path
+
+_MODULES = ("convert", "verify")  # commands that are trine.convert, trine.verify; those of src/cli/python.cpp
 
 
 def _folder(package: str, content: str) -> Path:
@@ -23,6 +26,8 @@ def main() -> int:
     if sys.argv[1:] == ["--cmake-dir"]:
         print(trine / "lib" / "cmake" / "trine")
         return 0
+    if sys.argv[1:2] and sys.argv[1] in _MODULES:
+        return import_module(f"trine.{sys.argv[1]}").main(sys.argv[2:])
     torch = _folder("torch", "lib")
     if torch.parent != trine.parent:  # the program finds torch beside the package, but not in another site-packages
         paths = [str(torch / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]

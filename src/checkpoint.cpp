@@ -208,11 +208,11 @@ class HeaderReader {
 
 bool is_pickle(const fs::path& path) {
   const std::string extension = path.extension().string();
-  return extension == ".bin" || extension == ".pt" || extension == ".pth";
+  return extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".ckpt";
 }
 
 [[noreturn]] void refuse_pickle(const fs::path& path, const fs::path& directory) {
-  failure(kOpen, path, " holds weights as .bin, .pt or .pth only; reading those formats can run code. To make a ",
+  failure(kOpen, path, " holds weights as .bin, .pt, .pth or .ckpt only; reading those formats can run code. To make a ",
           "safetensors file of them, run: trine convert ", directory.string());
 }
 

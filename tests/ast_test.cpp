@@ -1,6 +1,7 @@
 #include "trine/encoders/ast.h"
 
 #include "spectrogram_testing.h"
+#include "trine/encoders/classifier.h"
 
 namespace {
 

@@ -94,14 +94,7 @@ void bind_encoders(py::module_& m) {
   m.def(
       "load_encoder",
       [](const std::filesystem::path& directory) { return load([&] { return load_encoder(directory); }); },
-      py::arg("directory"),
-      R"(The encoder that a checkpoint directory holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
-
-It gives the features themselves, before any head; `Embedder` is what puts them into one space.
-
->>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
->>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
-torch.Size([1, 384]))");
+      py::arg("directory"));  // trine.load_encoder says what it does
 
   m.def(
       "load_clap",

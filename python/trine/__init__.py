@@ -34,12 +34,11 @@ from ._trine import (
     Tokenizer,
     __version__,
     load_clap,
-    load_encoder,
     read_catalogue,
 )
 from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
-from .encoder import Encoder
+from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import _inputs, _trine
-from .embedder import Description, _Bar, _check_batch_size, _locate, _named, _warn_if_cut
+from . import _hub, _inputs, _trine
+from .embedder import Description, _Bar, _check_batch_size, _named, _warn_if_cut
+
+if TYPE_CHECKING:
+    from .verify import Report
 
 
 class Classifier:
@@ -19,7 +22,8 @@ class Classifier:
     >>> trine.Classifier("superb/wav2vec2-base-superb-er").predict("question.wav")      # doctest: +SKIP
     {'neu': 0.71, 'hap': 0.19, 'ang': 0.06, 'sad': 0.04}
 
-    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`:
+    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`, with `local_files_only` from its cache
+    alone:
 
     - of texts, `...ForSequenceClassification` of BERT, RoBERTa, XLM-RoBERTa, MPNet, DistilBERT and ModernBERT;
     - of pictures, `...ForImageClassification` of ViT and DINOv2;
@@ -30,8 +34,11 @@ class Classifier:
     regression). They do not depend on the batch or the number of threads.
     """
 
-    def __init__(self, model: _inputs.PathLike, *, revision: str | None = None) -> None:
-        self._model = _trine.Classifier.load(_locate(_inputs.path(model), revision))
+    def __init__(
+        self, model: _inputs.PathLike, *, revision: str | None = None, local_files_only: bool = False
+    ) -> None:
+        directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
+        self._model = _trine.Classifier.load(directory)
 
     def predict(self, inputs: Any, *, batch_size: int = 32, show_progress_bar: bool = False) -> Any:
         """An input -> {label: score}, a list of them -> a list of these; labels in the order of their ids.
@@ -92,6 +99,16 @@ class Classifier:
     def describe(self) -> Description:
         """What happens to an input on its way to scores; print it to read it."""
         return Description(self._model.describe())
+
+    def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
+        """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
+
+        >>> model.verify().passed                                           # doctest: +SKIP
+        True
+        """
+        from .verify import verify
+
+        return verify(self.directory, against=against, golden=golden)
 
     def __repr__(self) -> str:
         return (

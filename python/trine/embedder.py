@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-import re
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import _inputs, _trine, fetch
+from . import _hub, _inputs, _trine, fetch
 from .search import combine_query
 
-_HUB_FILES = ["*.json", "*.safetensors", "*.txt"]
-_HUB_IGNORED = ["onnx/*", "openvino/*"]
+if TYPE_CHECKING:
+    from .verify import Report
 
 
 class Embedder:
@@ -29,7 +28,9 @@ class Embedder:
     torch.Size([2, 384])
 
     `model`: nothing for the default model (its encoders are fetched when they are not there yet); a directory, which is
-    a model of ours or the checkpoint of an encoder (CLIP and SigLIP take images and text); or "org/name" on the Hugging Face Hub, at `revision`.
+    a model of ours or the checkpoint of an encoder (CLIP and SigLIP take images and text); or "org/name" on the Hugging
+    Face Hub, at `revision`, through huggingface_hub and its cache, with `local_files_only` without the network.
+    FileNotFoundError says what is missing.
 
     What an input may be:
 
@@ -57,13 +58,15 @@ class Embedder:
     run at the same time: the interpreter's lock is not held.
     """
 
-    def __init__(self, model: _inputs.PathLike | None = None, *, revision: str | None = None) -> None:
+    def __init__(
+        self, model: _inputs.PathLike | None = None, *, revision: str | None = None, local_files_only: bool = False
+    ) -> None:
         if model is None:
             directory = Path(_trine.default_model_directory())
             if (directory / "sources.json").is_file():
                 fetch.ensure(directory)
         else:
-            directory = _locate(_inputs.path(model), revision)
+            directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
         self._model = _trine.Embedder.load(directory)
 
     def embed_image(
@@ -318,6 +321,16 @@ class Embedder:
         """
         return Description(self._model.describe())
 
+    def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
+        """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
+
+        >>> model.verify().passed                                   # doctest: +SKIP
+        True
+        """
+        from .verify import verify
+
+        return verify(self.directory, against=against, golden=golden)
+
     def __repr__(self) -> str:
         return f"Embedder({str(self.directory)!r}, modalities={self.modalities}, dim={self.dim})"
 
@@ -499,24 +512,3 @@ def _outside() -> int:
     while frame.f_back and frame.f_globals.get("__package__") == __package__:
         level, frame = level + 1, frame.f_back
     return level
-
-
-def _locate(model: str, revision: str | None) -> Path:
-    """The directory itself, or the Hub's files of "org/name"."""
-    directory = Path(model)
-    if directory.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
-        return directory
-    try:
-        import huggingface_hub
-    except ImportError:
-        raise FileNotFoundError(
-            f"There is no folder {model!r}; for the Hugging Face Hub's models: python3 -m pip install huggingface_hub"
-        ) from None
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                model, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_IGNORED
-            )
-        )
-    except Exception as error:  # its errors derive from requests', httpx's or the standard library's, by version
-        raise FileNotFoundError(f"There is no folder {model!r}, and the Hugging Face Hub gave none: {error}") from error

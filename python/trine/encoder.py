@@ -7,8 +7,25 @@ from typing import Any
 
 import torch
 
-from . import _inputs, _trine
-from .embedder import Description, _locate, _named
+from . import _hub, _inputs, _trine
+from .embedder import Description, _named
+
+
+def load_encoder(
+    model: _inputs.PathLike, *, revision: str | None = None, local_files_only: bool = False
+) -> _trine.ImageEncoder | _trine.TextEncoder | _trine.AudioEncoder | _trine.Encoders:
+    """The encoder that a checkpoint holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
+
+    It gives the features themselves, before any head; `Embedder` is what puts them into one space.
+
+    `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`, with `local_files_only` from its cache
+    alone. FileNotFoundError for what is not there, RuntimeError for what cannot be read.
+
+    >>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
+    >>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
+    torch.Size([1, 384])
+    """
+    return _trine.load_encoder(_hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only))
 
 
 class Encoder:
@@ -18,14 +35,19 @@ class Encoder:
     >>> encoder.features("question.wav").shape                  # doctest: +SKIP
     torch.Size([105, 384])
 
-    `directory`: the checkpoint of an encoder, or "org/name" on the Hugging Face Hub, at `revision`. `modality`: which
-    tower, where it holds several (CLIP, SigLIP). Inputs are those of `Embedder`.
+    `directory`: the checkpoint of an encoder, or "org/name" on the Hugging Face Hub, at `revision`, with
+    `local_files_only` from its cache alone. `modality`: which tower, where it holds several (CLIP, SigLIP). Inputs are those of `Embedder`.
     """
 
     def __init__(
-        self, directory: _inputs.PathLike, *, modality: str | None = None, revision: str | None = None
+        self,
+        directory: _inputs.PathLike,
+        *,
+        modality: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
     ) -> None:
-        self.directory: Path = _locate(_inputs.path(directory), revision)
+        self.directory: Path = _hub.locate(_inputs.path(directory), revision=revision, local_files_only=local_files_only)
         loaded = _trine.load_encoder(self.directory)
         kinds = {"image": _trine.ImageEncoder, "text": _trine.TextEncoder, "audio": _trine.AudioEncoder}
         towers = {m: t for m, kind in kinds.items() if isinstance(t := getattr(loaded, m, loaded), kind)}

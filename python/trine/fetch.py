@@ -397,13 +397,14 @@ class _Tensor(NamedTuple):
     data: bytes | memoryview
 
 
-_ITEM_SIZE = {"I64": 8, "F32": 4, "I32": 4, "F16": 2, "I16": 2, "I8": 1}
+_ITEM_SIZE = {"U64": 8, "I64": 8, "F64": 8, "F32": 4, "U32": 4, "I32": 4}
+_ITEM_SIZE |= {"BF16": 2, "F16": 2, "U16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 
 
-def write_safetensors(path: Path, tensors: dict[str, _Tensor]) -> None:
+def write_safetensors(path: Path, tensors: dict[str, _Tensor], metadata: dict[str, str] | None = None) -> None:
     """The format's own order, widest type first and then by name, keeps every tensor aligned to its type."""
     ordered = sorted(tensors.items(), key=lambda item: (-_ITEM_SIZE[item[1].dtype], item[0]))
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {"__metadata__": {"format": "pt"} | (metadata or {})}
     offset = 0
     for name, tensor in ordered:
         end = offset + len(tensor.data)

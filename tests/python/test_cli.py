@@ -15,7 +15,7 @@ from conftest import GOLDEN, make_picture, make_voice, save_wav
 import trine
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
-COMMANDS = ("embed", "index", "search", "classify", "describe", "evaluate")
+COMMANDS = ("embed", "index", "search", "classify", "describe", "evaluate", "convert", "verify")
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
@@ -143,6 +143,9 @@ def test_help_begins_with_a_command(run):
         ["index"],
         ["index", "catalogue.jsonl"],
         ["evaluate"],
+        ["convert"],
+        ["verify"],
+        ["verify", "model", "--write-golden", "--golden"],
         ["evaluate", "a.jsonl", "--retrieval", "b.jsonl"],
     ],
 )

@@ -143,27 +143,12 @@ def test_what_the_model_says_of_itself(tiny, tiny_directory):
     assert "dim=32" in repr(tiny) and "text" in repr(tiny)
 
 
-def test_models_that_are_not_there(tmp_path, monkeypatch):
+def test_models_that_are_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         trine.Embedder(tmp_path / "missing")
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(RuntimeError):
         trine.Embedder(tmp_path)
-    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(FileNotFoundError, match="pip install huggingface_hub"):
-        trine.Embedder("no-such/model")
-
-
-def test_a_model_of_the_hub(tiny, tiny_directory, monkeypatch):
-    class Hub:
-        @staticmethod
-        def snapshot_download(name, *, revision, **_):
-            assert (name, revision) == ("some/model", "v1")
-            return str(tiny_directory)
-
-    monkeypatch.setitem(sys.modules, "huggingface_hub", Hub)
-    model = trine.Embedder("some/model", revision="v1")
-    assert torch.equal(model.embed_text("a"), tiny.embed_text("a"))
 
 
 def test_the_default_model_is_fetched(tiny_directory, tmp_path, monkeypatch):
