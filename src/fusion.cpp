@@ -8,6 +8,7 @@
 #include <sstream>
 #include <utility>
 
+#include "fusion_config.h"
 #include "module_folder.h"
 #include "tensor_check.h"
 
@@ -189,41 +190,47 @@ Fused FusionImpl::forward(const Features& features, const Features& masks) const
 }
 
 void FusionImpl::save(const std::filesystem::path& directory) const {
-  detail::Json config{{"model_type", kModelType}, {"type", to_string(type_)}, {"modalities", options_.modalities}};
-  config["hidden_dim"] = options_.hidden_dim;
-  config["num_heads"] = options_.num_heads;
-  if (type_ == FusionType::attention) {
-    config["num_self_layers"] = options_.num_self_layers;
-    config["num_cross_layers"] = options_.num_cross_layers;
-  } else {
-    config["num_layers"] = options_.num_layers;
-  }
-  config["ff_dim"] = options_.ff_dim;
-  detail::save_module(kWho, directory, config, *this);
+  detail::save_module(kWho, directory, detail::fusion_config(*this), *this);
 }
 
 std::shared_ptr<FusionImpl> FusionImpl::load(const std::filesystem::path& directory) {
-  return detail::load_module(kWho, directory, kModelType, [](const detail::Json& config) {
-    const auto size = [&](const char* key, std::int64_t most, std::optional<std::int64_t> fallback = {}) {
-      return detail::read_size(kWho, config, key, most, fallback);
-    };
-    FusionOptions o{.modalities = detail::get<std::vector<std::string>>(kWho, config, "modalities"),
-                    .hidden_dim = size("hidden_dim", detail::kMostWidth),
-                    .num_heads = size("num_heads", detail::kMostWidth),
-                    .num_layers = size("num_layers", detail::kMostLayers, 1),
-                    .num_self_layers = size("num_self_layers", detail::kMostLayers, 1),
-                    .num_cross_layers = detail::get_or<std::int64_t>(kWho, config, "num_cross_layers", 1),
-                    .ff_dim = size("ff_dim", detail::kMostWidth)};
-    if (std::ssize(o.modalities) > kMostModalities || o.num_cross_layers > detail::kMostLayers) {
-      detail::failure(kWho, "at most ", kMostModalities, " modalities and ", detail::kMostLayers,
-                      " layers are accepted");
-    }
-    const auto dim = static_cast<double>(o.hidden_dim);
-    const double layer = dim * (4.0 * dim + 2.0 * static_cast<double>(o.ff_dim));
-    const auto layers = static_cast<double>(o.num_layers * o.num_self_layers * (std::ssize(o.modalities) + 1));
-    detail::check_weights(kWho, layers * layer + 4.0 * dim * dim * static_cast<double>(o.num_cross_layers));
-    return make(fusion_type(detail::get<std::string>(kWho, config, "type")), o);
-  });
+  return detail::load_module(kWho, directory, kModelType, detail::fusion_from);
+}
+
+detail::Json detail::fusion_config(const FusionImpl& fusion) {
+  const FusionOptions& options = fusion.options();
+  Json config{{"model_type", kModelType}, {"type", to_string(fusion.type())}, {"modalities", options.modalities}};
+  config["hidden_dim"] = options.hidden_dim;
+  config["num_heads"] = options.num_heads;
+  if (fusion.type() == FusionType::attention) {
+    config["num_self_layers"] = options.num_self_layers;
+    config["num_cross_layers"] = options.num_cross_layers;
+  } else {
+    config["num_layers"] = options.num_layers;
+  }
+  config["ff_dim"] = options.ff_dim;
+  return config;
+}
+
+std::shared_ptr<FusionImpl> detail::fusion_from(const Json& config) {
+  const auto size = [&](const char* key, std::int64_t most, std::optional<std::int64_t> fallback = {}) {
+    return read_size(kWho, config, key, most, fallback);
+  };
+  FusionOptions o{.modalities = get<std::vector<std::string>>(kWho, config, "modalities"),
+                  .hidden_dim = size("hidden_dim", kMostWidth),
+                  .num_heads = size("num_heads", kMostWidth),
+                  .num_layers = size("num_layers", kMostLayers, 1),
+                  .num_self_layers = size("num_self_layers", kMostLayers, 1),
+                  .num_cross_layers = get_or<std::int64_t>(kWho, config, "num_cross_layers", 1),
+                  .ff_dim = size("ff_dim", kMostWidth)};
+  if (std::ssize(o.modalities) > kMostModalities || o.num_cross_layers > kMostLayers) {
+    failure(kWho, "at most ", kMostModalities, " modalities and ", kMostLayers, " layers are accepted");
+  }
+  const auto dim = static_cast<double>(o.hidden_dim);
+  const double layer = dim * (4.0 * dim + 2.0 * static_cast<double>(o.ff_dim));
+  const auto layers = static_cast<double>(o.num_layers * o.num_self_layers * (std::ssize(o.modalities) + 1));
+  check_weights(kWho, layers * layer + 4.0 * dim * dim * static_cast<double>(o.num_cross_layers));
+  return make(fusion_type(get<std::string>(kWho, config, "type")), o);
 }
 
 Fusion make_fusion(FusionType type, const FusionOptions& options) { return make(type, options); }

@@ -47,6 +47,9 @@
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned
+#include "trine/train/dataset.h"
+#include "trine/train/fit.h"
 #include "trine/train/loss.h"
 #include "trine/train/sampler.h"
+#include "trine/train/task_model.h"
 #include "trine/train/trainer.h"

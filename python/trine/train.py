@@ -7,17 +7,38 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.utils.data
 from torch import Tensor
 
-from . import _trine
+from . import _inputs, _trine
 from ._module import Module, tensors
+from ._trine import Sample
+from .embedder import Embedder
 
-__all__ = ["PAIRS", "BalancedSampler", "ContrastiveLoss", "ModalityDropout", "contrastive_loss"]
+__all__ = [
+    "PAIRS",
+    "BalancedSampler",
+    "ContrastiveLoss",
+    "Dataset",
+    "FeatureStore",
+    "Fit",
+    "ModalityDropout",
+    "Prediction",
+    "Sample",
+    "TaskModel",
+    "contrastive_loss",
+    "fit",
+    "read_manifest",
+]
 
 PAIRS: dict[tuple[str, str], float] = _trine.CONTRASTIVE_PAIRS
 """Which modalities belong together, and how much each pair counts."""
@@ -125,6 +146,18 @@ class ModalityDropout(torch.nn.Module):
         """For `repr`."""
         return f"probability={self._dropout.probability}"
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_dropout"] = (self._dropout.probability, self._dropout.state)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        probability, draws = state["_dropout"]
+        self._dropout = _trine.ModalityDropout(probability, 0)
+        self._dropout.state = draws
+        self._dropout.train(self.training)
+
 
 class BalancedSampler(torch.utils.data.Sampler[int]):
     """The order of samples in an epoch in which each group counts the same; a `sampler` of torch's DataLoader.
@@ -162,6 +195,303 @@ class BalancedSampler(torch.utils.data.Sampler[int]):
 
     def __len__(self) -> int:
         return len(self._sampler)
+
+
+class Prediction(NamedTuple):
+    """What a `TaskModel` says of a batch."""
+
+    scores: Tensor | None
+    """(B, labels): logits (classify) or cosines (rank)."""
+    vector: Tensor | None
+    """(B, hidden_dim), or of unit length (B, out_dim) (rank)."""
+    weights: dict[str, Tensor]
+    """{modality: (B)}: what each counts; 0 where it is missing, summing to 1."""
+    vectors: dict[str, Tensor]
+    """align: {modality: (B, out_dim)}, of unit length."""
+
+
+class TaskModel(Module):
+    """What `fit` trains: a layer norm and a linear layer for each modality, a fusion on these and a head on that.
+
+    `inputs` {modality: D of its features}; `task`: "classify" (a linear layer over the labels), "rank" (cosine to the
+    labels' own vectors, of `out_dim` numbers) or "align" (each modality to a unit vector of `out_dim` numbers, without
+    a fusion). The arguments from `fusion` on are those of `trine.fusion`. ValueError for those that do not fit.
+
+    >>> model = trine.train.TaskModel("classify", {"image": 384, "text": 384}, ["apple", "pear"]).eval()
+    >>> model({"image": torch.randn(3, 1, 384)}).scores.shape
+    torch.Size([3, 2])
+    """
+
+    _kind = _trine.TaskModel
+
+    def __init__(
+        self,
+        task: str,
+        inputs: Mapping[str, int],
+        labels: Sequence[str] = (),
+        *,
+        out_dim: int = 0,
+        fusion: str = "attention",
+        hidden_dim: int = 128,
+        num_heads: int = 4,
+        num_layers: int = 1,
+        num_self_layers: int = 1,
+        num_cross_layers: int = 1,
+        ff_dim: int = 256,
+        embedder: str = "",
+    ) -> None:
+        super().__init__(
+            _trine.TaskModel(
+                task=task,
+                inputs=dict(inputs),
+                labels=list(labels),
+                out_dim=out_dim,
+                fusion=fusion,
+                hidden_dim=hidden_dim,
+                num_heads=num_heads,
+                num_layers=num_layers,
+                num_self_layers=num_self_layers,
+                num_cross_layers=num_cross_layers,
+                ff_dim=ff_dim,
+                embedder=embedder,
+            )
+        )
+
+    @property
+    def task(self) -> str:
+        """ "classify", "rank" or "align"."""
+        return self._module.options["task"]
+
+    @property
+    def labels(self) -> list[str]:
+        """In the order of the scores."""
+        return self._module.options["labels"]
+
+    def forward(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Prediction:
+        """{m: (B, T, D) or (B, D)}, {m: (B, T) or (B) bool} -> Prediction; see `trine.fusion`."""
+        return Prediction(*self._checked().forward(*_steps(features, masks)))
+
+    def extra_repr(self) -> str:
+        """For `repr`."""
+        options = self._module.options
+        return f"task={options['task']!r}, inputs={options['inputs']!r}, labels={len(options['labels'])}"
+
+
+@dataclasses.dataclass
+class Dataset:
+    """N samples as tensors, to `fit` with.
+
+    features {modality: (N, T, D) or (N, D) floats}; masks {modality: (N, T) or (N) bool}, False where a sample lacks a
+    step, by default all are there; labels, ids: N names or numbers, None where a sample has none; splits: "train", "val"
+    or "test" for each, by default all are train.
+
+    >>> data = trine.train.Dataset({"image": torch.randn(4, 8), "text": torch.randn(4, 8)}, labels=["a", "b", "a", "b"])
+    """
+
+    features: Mapping[str, Tensor]
+    masks: Mapping[str, Tensor] | None = None
+    labels: Sequence[Hashable] | None = None
+    ids: Sequence[Hashable] | None = None
+    splits: Sequence[str] | None = None
+
+
+def read_manifest(path: _inputs.PathLike) -> list[Sample]:
+    """The samples of a JSON-lines file: image, text, audio (any of them; one or a list), label, id, set, split.
+
+    Paths are relative to the file's folder. FileNotFoundError; RuntimeError with the file and the line for what is wrong.
+
+    >>> samples = trine.train.read_manifest("samples.jsonl")     # doctest: +SKIP
+    """
+    return _trine.read_manifest(_inputs.path(path))
+
+
+class FeatureStore:
+    """Vectors of inputs, kept on disk for all runs: what was embedded once is read from there.
+
+    They are found by the content of a file or text and by the model that made them. `folder`: by default in the cache.
+
+    >>> store = trine.train.FeatureStore(trine.Embedder())       # doctest: +SKIP
+    >>> data, skipped = store.load("samples.jsonl")              # doctest: +SKIP
+    """
+
+    def __init__(self, embedder: Embedder | None = None, *, folder: _inputs.PathLike | None = None) -> None:
+        embedder = Embedder() if embedder is None else embedder
+        self._store = _trine.FeatureStore(embedder._model, "" if folder is None else _inputs.path(folder))
+
+    @property
+    def folder(self) -> Path:
+        """Of this embedder's vectors."""
+        return self._store.folder
+
+    @property
+    def computed(self) -> int:
+        """Inputs that were not on disk, so far."""
+        return self._store.computed
+
+    def load(
+        self, samples: _inputs.PathLike | Sequence[Sample], *, show_progress_bar: bool = False
+    ) -> tuple[Dataset, list[tuple[int, str, str, str]]]:
+        """A manifest or its samples -> the dataset, and inputs that cannot be read: (sample, modality, input, why).
+
+        RuntimeError for a sample that has no other input, ValueError for a modality that the embedder lacks.
+        """
+        progress = _Line("embedding") if show_progress_bar else None
+        data, skipped = self._store.load(_samples(samples), progress)
+        return Dataset(*data), skipped
+
+
+@dataclasses.dataclass
+class Fit:
+    """What `fit` gives back."""
+
+    model: TaskModel
+    """Of the best epoch on the validation split, without one of the last; in evaluation mode."""
+    history: list[dict[str, float]]
+    """Of each epoch: epoch, loss, val_loss, val_top1, learning_rate, seconds; the val ones where there is a val split."""
+    best_epoch: int
+    stopped_early: bool = False
+    skipped: list[tuple[int, str, str, str]] = dataclasses.field(default_factory=list)
+    """Inputs that could not be read: (sample, modality, input, why)."""
+
+    def __call__(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Prediction:
+        """The model's prediction without gradients."""
+        with torch.no_grad():
+            return self.model(features, masks)
+
+    def plot(self) -> Any:
+        """The curves as a matplotlib figure; ImportError without matplotlib."""
+        import matplotlib.pyplot
+
+        epochs = [line["epoch"] for line in self.history]
+        names = [("loss", "val_loss")] + ([("val_top1",)] if "val_top1" in self.history[0] else [])
+        figure, axes = matplotlib.pyplot.subplots(1, len(names), figsize=(6 * len(names), 4), squeeze=False)
+        for axis, keys in zip(axes[0], names):
+            for key in keys:
+                if key in self.history[0]:
+                    axis.plot(epochs, [line[key] for line in self.history], label=key)
+            axis.axvline(self.best_epoch, color="0.7", linestyle="--", label="kept")
+            axis.set_xlabel("epoch")
+            axis.legend()
+        return figure
+
+    def save(self, directory: _inputs.PathLike) -> None:
+        """Writes the model's folder and, beside it, log.jsonl; `load`, `trine evaluate` and C++ read it."""
+        self.model.save(directory)
+        beside = Path(_inputs.path(directory)) / "log.jsonl.new"
+        beside.write_text("".join(json.dumps(line) + "\n" for line in self.history))
+        beside.replace(beside.with_suffix(""))
+
+    @classmethod
+    def load(cls, directory: _inputs.PathLike) -> Fit:
+        """What `save`, `fit(folder=...)` or `trine train` wrote."""
+        lines = (Path(_inputs.path(directory)) / "log.jsonl").read_text().splitlines()
+        history = [json.loads(line) for line in lines]
+        best = max(history, key=lambda line: (line.get("val_top1", line["epoch"]), -line.get("val_loss", 0)))
+        return cls(TaskModel.load(directory).eval(), history, best["epoch"])
+
+
+def fit(
+    data: _inputs.PathLike | Sequence[Sample] | Dataset,
+    *,
+    task: str = "classify",
+    fusion: str = "attention",
+    embedder: Embedder | None = None,
+    features: _inputs.PathLike | None = None,
+    hidden_dim: int = 128,
+    num_heads: int = 4,
+    num_layers: int = 1,
+    num_self_layers: int = 1,
+    num_cross_layers: int = 1,
+    ff_dim: int = 256,
+    out_dim: int = 128,
+    label_vectors: Tensor | None = None,
+    temperature: float = 0.05,
+    label_smoothing: float = 0.0,
+    epochs: int = 30,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    warmup: float = 0.05,
+    max_gradient_norm: float = 1.0,
+    modality_dropout: float = 0.1,
+    balance: str = "none",
+    patience: int = 0,
+    seed: int = 0,
+    folder: _inputs.PathLike | None = None,
+    checkpoint_seconds: float = 20.0,
+    show_progress_bar: bool = False,
+) -> Fit:
+    """Trains a fusion with a head, or projections, on the vectors of frozen encoders.
+
+    `data`: a manifest (see `read_manifest`), its samples, or a `Dataset` of your own features. `task`: "classify" the
+    labels; "rank" them by the vectors of their texts, or by `label_vectors` (labels, D) in the order of the sorted
+    labels; "align" modalities by contrast, with samples of one id as positives. `embedder`, `features`: the model and the
+    folder of `FeatureStore`, for manifests. `modality_dropout` and `balance` ("none", "up", "down"): see `ModalityDropout`
+    and `BalancedSampler`. `patience`: epochs without a better validation after which to stop, 0: never.
+
+    With a `folder`, checkpoints, log.jsonl and the model are written there; a run that was killed goes on from there and
+    ends in the same weights, bit for bit, and one that had ended is not run again. Everything random follows `seed`;
+    torch's own random numbers are left as they are. Ctrl-C ends the training.
+
+    ValueError for options and data that do not fit; RuntimeError for files and for a folder of another training.
+
+    >>> x = torch.eye(2).repeat(20, 1)
+    >>> data = trine.train.Dataset({"text": x}, labels=["a", "b"] * 20, splits=["train"] * 30 + ["val"] * 10)
+    >>> trine.train.fit(data, epochs=10, learning_rate=0.02, hidden_dim=16, ff_dim=16).history[-1]["val_top1"]
+    1.0
+    """
+    options = {
+        key: value
+        for key, value in locals().items()
+        if key not in ("data", "embedder", "features", "show_progress_bar", "folder")
+    }
+    options["folder"] = None if folder is None else _inputs.path(folder)
+    progress = _Line("training") if show_progress_bar else None
+    if isinstance(data, Dataset):
+        steps = _steps(data.features, data.masks)
+        names = (_texts(data.labels), _texts(data.ids), list(data.splits or []))
+        return _fit_of(_trine.fit(*steps, *names, options, progress))
+    store = FeatureStore(embedder, folder=features)
+    embedding = _Line("embedding") if show_progress_bar else None
+    result, skipped = _trine.fit_samples(store._store, _samples(data), options, progress, embedding)
+    return _fit_of(result, skipped)
+
+
+def _fit_of(result: tuple, skipped: Sequence = ()) -> Fit:
+    model, history, best_epoch, stopped_early = result
+    return Fit(TaskModel._of(model).eval(), history, best_epoch, stopped_early, list(skipped))
+
+
+def _samples(value: _inputs.PathLike | Sequence[Sample]) -> list[Sample]:
+    return read_manifest(value) if isinstance(value, (str, os.PathLike)) else list(value)
+
+
+def _texts(values: Sequence[Hashable] | None) -> list[str]:
+    """Labels or ids as texts; None is none."""
+    listed = values.tolist() if hasattr(values, "tolist") else values or []
+    return ["" if value is None else str(value) for value in listed]
+
+
+def _steps(features: Any, masks: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Vectors (B, D) as sequences of one step."""
+    x, real = tensors(features, "features"), tensors(masks, "masks")
+    flat = {name for name, tensor in x.items() if tensor.ndim == 2}
+    return (
+        {name: tensor.unsqueeze(1) if name in flat else tensor for name, tensor in x.items()},
+        {name: tensor.unsqueeze(1) if name in flat and tensor.ndim == 1 else tensor for name, tensor in real.items()},
+    )
+
+
+class _Line:
+    """A line on stderr that is rewritten."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def __call__(self, done: int, total: int, epoch: int = 0, loss: float = 0, rate: float = 0, top1: Any = None) -> None:
+        note = f", epoch {epoch}, loss {loss:.3f}, rate {rate:.5f}" if epoch else ""
+        note += "" if top1 is None else f", val top-1 {top1:.3f}"
+        print(f"\r{self._title} {done}/{total}{note}   ", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def _pairs(pairs: Mapping[tuple[str, str], float]) -> list[tuple[str, str, float]]:

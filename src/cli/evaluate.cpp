@@ -1,14 +1,13 @@
-#include <cmath>
+#include "evaluate.h"
+
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <optional>
-#include <set>
 #include <stdexcept>
 #include <tuple>
 
-#include "command.h"
+#include "tally.h"
 #include "trine/apps/product_search.h"
+#include "trine/train/dataset.h"
 #include "trine/train/trainer.h"
 
 namespace trine::cli {
@@ -24,6 +23,7 @@ struct Options : CommonOptions {
   std::string manifest;
   std::string retrieval;
   std::string index;
+  TrainedOptions trained;
 };
 
 struct Item {
@@ -32,36 +32,22 @@ struct Item {
   std::map<Modality, std::string> inputs;  ///< files or text
 };
 
-/// Reads JSON lines with `set`, inputs and, if wanted, `id`. Paths are relative to the manifest's folder.
-std::vector<Item> read_manifest(const fs::path& path, bool with_id) {
-  std::ifstream file(path);
-  if (!file || fs::is_directory(path)) throw std::runtime_error("[evaluate] cannot read " + path.string());
+/// The samples of a manifest with one input of a modality at most and, if wanted, `id`.
+std::vector<Item> read_items(const fs::path& path, bool with_id) {
   std::vector<Item> items;
-  std::string line;
-  for (std::size_t number = 1; std::getline(file, line); ++number) {
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+  for (const train::Sample& sample : train::read_manifest(path)) {
     const auto fail = [&](const std::string& why) {
-      throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(number) + ": " + why);
+      throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
     };
-    const Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object()) fail("a JSON object is wanted");
-    const auto text = [&](const std::string& key) -> std::optional<std::string> {
-      if (!json.contains(key)) return std::nullopt;
-      if (!json.at(key).is_string()) fail("\"" + key + "\" must be a text");
-      return json.at(key).get<std::string>();
-    };
-    Item item{.id = text("id").value_or(""), .set = text("set").value_or(kOverall), .inputs = {}};
+    Item item{.id = sample.id, .set = sample.set.empty() ? kOverall : sample.set, .inputs = {}};
     if (with_id && item.id.empty()) fail("\"id\" is missing, the id of the right product");
-    for (const Modality modality : kModalities) {
-      const std::optional<std::string> input = text(std::string(to_string(modality)));
-      if (!input) continue;
-      item.inputs[modality] = modality == Modality::text ? *input : (path.parent_path() / *input).string();
+    for (const auto& [modality, inputs] : sample.inputs) {
+      if (inputs.size() != 1) fail("one " + std::string(to_string(modality)) + " is wanted, there are several");
+      item.inputs[modality] = inputs.front();
     }
-    if (item.inputs.empty()) fail("\"image\", \"text\" or \"audio\" is wanted, there is none");
     if (!with_id && item.inputs.size() != 2) fail("\"audio\" (or \"image\") and \"text\" are wanted");
     items.push_back(std::move(item));
   }
-  if (items.empty()) throw std::runtime_error("[evaluate] " + path.string() + " holds no line");
   return items;
 }
 
@@ -97,37 +83,6 @@ Vectors embed_items(const Embedder& model, const std::vector<Item>& items) {
   }
   return vectors;
 }
-
-/// How often the right answer came at which rank.
-struct Tally {
-  std::int64_t count = 0;
-  std::int64_t top1 = 0;
-  std::int64_t top5 = 0;
-  std::int64_t top10 = 0;
-  double reciprocal = 0;  ///< sum of 1 / rank
-
-  /// `rank` counts from 1; 0: not found.
-  void add(std::int64_t rank) {
-    ++count;
-    if (rank == 0) return;
-    top1 += rank <= 1;
-    top5 += rank <= 5;
-    top10 += rank <= 10;
-    reciprocal += 1.0 / static_cast<double>(rank);
-  }
-
-  double share(double found) const { return found / static_cast<double>(count); }
-
-  /// Wilson's 95 % interval of top-1.
-  std::pair<double, double> interval() const {
-    constexpr double z = 1.959964;
-    const auto n = static_cast<double>(count);
-    const double p = share(static_cast<double>(top1));
-    const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
-    const double half = z / (1 + z * z / n) * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n));
-    return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
-  }
-};
 
 /// Tallies by set, query and whether the hits were ranked again, those over all sets last.
 class Report {
@@ -186,7 +141,7 @@ std::int64_t rank_of(const std::string& id, const std::vector<Hit>& hits) {
 
 /// Products by each modality alone, and by all of an item together.
 void evaluate_products(const Options& options) {
-  const std::vector<Item> items = read_manifest(options.manifest, true);
+  const std::vector<Item> items = read_items(options.manifest, true);
   const Embedder model = load_model(options);
   const fs::path index = options.index.empty() ? model.directory() / "catalogue.trine" : fs::path(options.index);
   const ProductSearch search(model, index);
@@ -222,7 +177,7 @@ void evaluate_products(const Options& options) {
 
 /// Every clip against all distinct texts of the manifest.
 void evaluate_retrieval(const Options& options) {
-  const std::vector<Item> items = read_manifest(options.retrieval, false);
+  const std::vector<Item> items = read_items(options.retrieval, false);
   const Embedder model = load_model(options);
   const Vectors vectors = embed_items(model, items);
   std::map<std::string, std::int64_t> row;
@@ -264,10 +219,31 @@ void add_evaluate(CLI::App& app) {
                    "Instead: JSON lines with audio and text; every clip is searched among all these texts")
       ->type_name("MANIFEST")
       ->excludes(manifest);
+  TrainedOptions& trained = options->trained;
+  CLI::Option* folder =
+      command
+          ->add_option("--trained", trained.trained,
+                       "Instead: measure what `trine train` made in this folder, on the labels or ids of MANIFEST")
+          ->type_name("DIR");
+  command->add_option("--split", trained.split, "The split of MANIFEST that --trained is measured on")
+      ->type_name("SPLIT")
+      ->check(CLI::IsMember({"train", "val", "test"}))
+      ->capture_default_str()
+      ->needs(folder);
+  command->add_option("--without", trained.without, "A modality that --trained shall do without; may be repeated")
+      ->type_name("MODALITY")
+      ->check(CLI::IsMember({"image", "text", "audio"}))
+      ->allow_extra_args(false)
+      ->needs(folder);
+  command->add_option("--features", trained.features, "Where vectors of --trained are kept; without it the cache")
+      ->type_name("DIR")
+      ->needs(folder);
   command->callback([options] {
     if (options->manifest.empty() == options->retrieval.empty()) {
       throw CLI::ValidationError("Nothing to measure: give MANIFEST or --retrieval MANIFEST");
     }
+    options->trained.manifest = options->manifest;
+    if (!options->trained.trained.empty()) return evaluate_trained(*options, options->trained);
     options->retrieval.empty() ? evaluate_products(*options) : evaluate_retrieval(*options);
   });
 }

@@ -36,6 +36,10 @@ ModalityDropoutImpl::ModalityDropoutImpl(double probability, std::uint64_t seed_
 
 void ModalityDropoutImpl::seed(std::uint64_t value) { generator_.set_current_seed(value); }
 
+Tensor ModalityDropoutImpl::state() const { return generator_.get_state(); }
+
+void ModalityDropoutImpl::set_state(const Tensor& state) { generator_.set_state(state); }
+
 ModalityBatch ModalityDropoutImpl::forward(const Features& features, const Features& masks) {
   if (features.empty()) detail::bad_argument(kDropout, "wanted features of at least one modality, got none");
   for (const auto& [name, mask] : masks) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <numbers>
 #include <sstream>
 
@@ -22,6 +23,16 @@ constexpr const char* kFile = "checkpoint.safetensors";
 constexpr const char* kWeights = "weights.";
 constexpr const char* kAverage = "average.";
 constexpr const char* kMoments = "moments.";
+constexpr const char* kExtra = "extra.";
+constexpr const char* kLossSum = "loss_sum";
+constexpr const char* kLossCount = "loss_count";
+
+/// All digits of a number, and back.
+std::string exact(double value) {
+  char digits[40];
+  std::snprintf(digits, sizeof digits, "%a", value);
+  return digits;
+}
 
 std::vector<torch::optim::OptimizerParamGroup> optimiser_groups(const std::vector<ParameterGroup>& groups,
                                                                 double weight_decay) {
@@ -54,6 +65,8 @@ double Trainer::rate() const {
   if (done < options_.warmup) return (done + 1.0 / static_cast<double>(options_.steps)) / options_.warmup;
   return 0.5 * (1.0 + std::cos(std::numbers::pi * (done - options_.warmup) / (1.0 - options_.warmup)));
 }
+
+double Trainer::learning_rate() const { return highest_.empty() ? 0.0 : highest_.front() * rate(); }
 
 void Trainer::step(const Tensor& loss) {
   const double value = loss.item<double>();
@@ -103,7 +116,7 @@ std::map<std::string, Tensor> Trainer::result() const {
   return copies;
 }
 
-void Trainer::save() const {
+void Trainer::save(const TrainerExtra& extra) const {
   if (options_.folder.empty()) return;
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, tensor] : state_dict(*module_)) tensors.emplace(kWeights + name, tensor);
@@ -117,14 +130,21 @@ void Trainer::save() const {
       const auto& state = static_cast<const torch::optim::AdamWParamState&>(*found->second);
       tensors.emplace(key + ".first", state.exp_avg());
       tensors.emplace(key + ".second", state.exp_avg_sq());
+      tensors.emplace(key + ".step",
+                      torch::scalar_tensor(state.step(), torch::kInt64));  // fewer where it had no gradient
     }
   }
+  std::map<std::string, std::string> metadata{{"step", std::to_string(step_)},
+                                              {"steps", std::to_string(options_.steps)},
+                                              {kLossSum, exact(loss_sum_)},
+                                              {kLossCount, std::to_string(loss_count_)}};
+  for (const auto& [name, tensor] : extra.tensors) tensors.emplace(kExtra + name, tensor);
+  for (const auto& [name, text] : extra.metadata) metadata.emplace(kExtra + name, text);
   std::filesystem::create_directories(options_.folder);
-  save_tensors(options_.folder / kFile, tensors,
-               {{"step", std::to_string(step_)}, {"steps", std::to_string(options_.steps)}});
+  save_tensors(options_.folder / kFile, tensors, metadata);
 }
 
-bool Trainer::resume() {
+bool Trainer::resume(TrainerExtra* extra) {
   const std::filesystem::path file = options_.folder / kFile;
   if (options_.folder.empty() || !std::filesystem::exists(file)) return false;
   const Checkpoint checkpoint = Checkpoint::open(file);
@@ -136,13 +156,28 @@ bool Trainer::resume() {
   for (auto& [name, tensor] : state_dict(*module_)) Tensor(tensor).copy_(load_tensor(checkpoint, kWeights + name));
   for (auto& [name, tensor] : average_) tensor.copy_(load_tensor(checkpoint, kAverage + name));
   step_ = std::stoll(metadata.at("step"));
+  if (metadata.contains(kLossSum) && metadata.contains(kLossCount)) {
+    loss_sum_ = std::strtod(metadata.at(kLossSum).c_str(), nullptr);
+    loss_count_ = std::stoll(metadata.at(kLossCount));
+  }
+  if (extra != nullptr) {
+    const std::string prefix = kExtra;
+    for (const std::string& name : checkpoint.names()) {
+      if (!name.starts_with(prefix)) continue;
+      extra->tensors.emplace(name.substr(prefix.size()), load_tensor(checkpoint, name).clone());
+    }
+    for (const auto& [name, text] : metadata) {
+      if (name.starts_with(prefix)) extra->metadata.emplace(name.substr(prefix.size()), text);
+    }
+  }
   std::int64_t number = 0;
   for (const auto& group : optimiser_->param_groups()) {
     for (const Tensor& parameter : group.params()) {
       const std::string key = kMoments + std::to_string(number++);
       if (!checkpoint.contains(key + ".first")) continue;
       auto state = std::make_unique<torch::optim::AdamWParamState>();
-      state->step(step_);
+      const bool counted = checkpoint.contains(key + ".step");
+      state->step(counted ? load_tensor(checkpoint, key + ".step").item<std::int64_t>() : step_);
       state->exp_avg(load_tensor(checkpoint, key + ".first").clone());
       state->exp_avg_sq(load_tensor(checkpoint, key + ".second").clone());
       optimiser_->state()[parameter.unsafeGetTensorImpl()] = std::move(state);

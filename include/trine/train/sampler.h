@@ -32,6 +32,9 @@ class TRINE_API ModalityDropoutImpl : public torch::nn::Module {
   ModalityBatch forward(const Features& features, const Features& masks = {});
   /// Starts the draws anew: what a step drops can depend on its number alone.
   void seed(std::uint64_t value);
+  /// Of the draws: a copy that is given it draws the same. Bytes, as torch's generators have them.
+  torch::Tensor state() const;
+  void set_state(const torch::Tensor& state);
 
   double probability() const { return probability_; }
 

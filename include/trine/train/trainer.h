@@ -29,6 +29,12 @@ struct ParameterGroup {
   double learning_rate = 1e-3;
 };
 
+/// What a caller keeps in the checkpoint beside the trainer's own state.
+struct TrainerExtra {
+  std::map<std::string, torch::Tensor> tensors = {};
+  std::map<std::string, std::string> metadata = {};
+};
+
 /// AdamW with warm-up and cosine decay, gradient clipping, averaged weights and checkpoints.
 ///
 ///     Trainer trainer(module, {{module->parameters(), 1e-3}}, {.steps = 1000, .folder = "run"});
@@ -41,13 +47,16 @@ class TRINE_API Trainer {
   Trainer(std::shared_ptr<torch::nn::Module> module, std::vector<ParameterGroup> groups, const TrainerOptions& options);
 
   /// Goes back to the checkpoint in `folder`, if there is one. Errors: std::runtime_error for one of another training.
-  bool resume();
+  /// `extra` receives what it was saved with.
+  bool resume(TrainerExtra* extra = nullptr);
   /// One update from a loss; std::runtime_error if it is not finite.
   void step(const torch::Tensor& loss);
   /// Writes a checkpoint (beside, synced, renamed).
-  void save() const;
+  void save(const TrainerExtra& extra = {}) const;
 
   std::int64_t step_count() const { return step_; }
+  /// Of the first group in the next step.
+  double learning_rate() const;
   /// Mean loss since the last call.
   double take_mean_loss();
 

@@ -1,0 +1,112 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "trine/export.h"
+#include "trine/train/dataset.h"
+#include "trine/train/task_model.h"
+
+/// Training on the vectors of frozen encoders.
+///
+///     FeatureStore store(Embedder::load());
+///     FitResult result = fit(store, read_manifest("train.jsonl"), {.task = Task::classify, .folder = "run"});
+///     result.model->save("model");
+
+namespace trine::train {
+
+/// Draws of an epoch: every sample once, or as BalancedSampler over the combinations of modalities.
+enum class Balance { none, up, down };
+
+TRINE_API std::string_view to_string(Balance balance);
+/// "none", "up" or "down"; another name is std::invalid_argument.
+TRINE_API Balance balance(std::string_view name);
+
+/// One epoch.
+struct EpochLog {
+  std::int64_t epoch = 0;               ///< from 1
+  double loss = 0;                      ///< mean over the steps
+  std::optional<double> val_loss = {};  ///< of the validation split, if there is one
+  /// Share of first places: of the right label, or (align) of a sample of the same id, meaned over the ordered pairs of
+  /// modalities.
+  std::optional<double> val_top1 = {};
+  double learning_rate = 0;  ///< of the last step
+  double seconds = 0;
+};
+
+/// After each step.
+struct FitProgress {
+  std::int64_t step = 0;   ///< done
+  std::int64_t steps = 0;  ///< of all epochs
+  std::int64_t epoch = 0;  ///< from 1
+  double loss = 0;         ///< of the step
+  double learning_rate = 0;
+  std::optional<double> val_top1 = {};  ///< of the last epoch that was measured
+};
+
+struct FitOptions {
+  Task task = Task::classify;
+  FusionType fusion = FusionType::attention;
+  FusionOptions network = TaskModelOptions().network;  ///< modalities are those of the data
+  std::int64_t out_dim = 128;                          ///< align: of the shared space
+  torch::Tensor label_vectors = {};  ///< rank: (labels, D), a row for each of the data's classes() in their order
+  double temperature = 0.05;         ///< rank: of the softmax over the labels
+  double label_smoothing = 0.0;      ///< classify and rank
+
+  std::int64_t epochs = 30;
+  std::int64_t batch_size = 64;
+  double learning_rate = 1e-3;
+  double weight_decay = 0.01;
+  double warmup = 0.05;  ///< share of the steps over which the learning rate rises
+  double max_gradient_norm = 1.0;
+  double modality_dropout = 0.1;  ///< see ModalityDropout
+  Balance balance = Balance::none;
+  std::int64_t patience = 0;  ///< epochs without a better validation after which to stop; 0: all are run
+  std::uint64_t seed = 0;
+
+  std::filesystem::path folder = {};  ///< checkpoint, log.jsonl and the model go there; empty: nothing is written
+  double checkpoint_seconds = 20;     ///< between checkpoints within an epoch; each epoch ends with one
+  std::function<void(const FitProgress&)> progress = {};  ///< what it throws ends the training
+};
+
+struct FitResult {
+  TaskModel model{nullptr};  ///< of the best epoch on the validation split, without one of the last; in evaluation mode
+  std::vector<EpochLog> history;
+  std::int64_t best_epoch = 0;
+  bool stopped_early = false;
+};
+
+/// Trains on the train split, chooses by the val split and leaves the test split alone.
+///
+/// Everything random depends on the seed and the number of the step, so a run that was killed and is started again with
+/// the same data, options, folder and number of threads ends in the same weights, bit for bit; one that had ended is
+/// not run again.
+/// Errors: std::invalid_argument for options out of range, data that do not fit (see Dataset::check), no train sample,
+/// a modality that none of these has; classify: a sample without a label, fewer than two labels, a label that train
+/// lacks; rank: the first two; align: fewer than two modalities or than two samples that have them. std::runtime_error
+/// for files and for a folder that holds another training.
+TRINE_API FitResult fit(const Dataset& data, const FitOptions& options = {});
+
+/// The same on the vectors of samples, with the vectors of the labels' own texts for `rank`. `skipped` and `embedding`:
+/// see FeatureStore::load.
+TRINE_API FitResult fit(FeatureStore& store, const std::vector<Sample>& samples, FitOptions options = {},
+                        std::vector<SkippedInput>* skipped = nullptr,
+                        const std::function<void(std::int64_t done, std::int64_t total)>& embedding = {});
+
+/// Places, from 1, of the best right answer of each row; wrong answers with the same score count as better.
+/// scores (B, K), right (B, K) bool -> (B) int64
+TRINE_API torch::Tensor ranks(const torch::Tensor& scores, const torch::Tensor& right);
+
+/// What a model says of all samples, in evaluation mode and without gradients.
+TRINE_API Prediction predict(TaskModel& model, const Dataset& data);
+
+/// Of each sample a number that those of the same id share: its id, else its label, else its own. -> (N) int64
+TRINE_API torch::Tensor id_numbers(const Dataset& data);
+
+}  // namespace trine::train
