@@ -39,6 +39,7 @@
 #include "trine/search/rerank.h"
 
 // 5. a person gets something
+#include "trine/adaptive.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
 

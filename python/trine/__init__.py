@@ -22,6 +22,7 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
 
 from . import fusion, train
 from ._trine import (
+    AdaptiveAnswer,
     AudioEncoder,
     Encoders,
     Encoding,
@@ -36,6 +37,7 @@ from ._trine import (
     load_encoder,
     read_catalogue,
 )
+from .adaptive import AdaptiveInference
 from .classifier import Classifier
 from .embedder import Description, Embedder
 from .input import read_audio, read_image, resize, whisper_mel
@@ -71,6 +73,8 @@ __all__ = [
     "combine_query",
     "rerank_score",
     # apps
+    "AdaptiveAnswer",
+    "AdaptiveInference",
     "Hit",
     "Product",
     "ProductSearch",
