@@ -44,6 +44,7 @@
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned
+#include "trine/train/advise.h"
 #include "trine/train/loss.h"
 #include "trine/train/sampler.h"
 #include "trine/train/trainer.h"

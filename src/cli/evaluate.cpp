@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "command.h"
+#include "evaluate_adaptive.h"
 #include "trine/apps/product_search.h"
 #include "trine/train/trainer.h"
 
@@ -24,6 +25,7 @@ struct Options : CommonOptions {
   std::string manifest;
   std::string retrieval;
   std::string index;
+  AdaptiveEvaluation adaptive;
 };
 
 struct Item {
@@ -264,9 +266,33 @@ void add_evaluate(CLI::App& app) {
                    "Instead: JSON lines with audio and text; every clip is searched among all these texts")
       ->type_name("MANIFEST")
       ->excludes(manifest);
+  AdaptiveEvaluation& adaptive = options->adaptive;
+  CLI::Option* sample =
+      command
+          ->add_option(
+              "--adaptive", adaptive.sample,
+              "Quality against cost of adaptive inference on MANIFEST, with thresholds fitted on these queries")
+          ->type_name("SAMPLE")
+          ->needs(manifest);
+  command->add_option("--wanted", adaptive.wanted, "Share of the right answers that --adaptive has to keep")
+      ->type_name("SHARE")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str()
+      ->needs(sample);
+  command->add_option("--fusion", adaptive.fusion, "A trained fusion for the complex route of --adaptive")
+      ->type_name("DIR")
+      ->needs(sample);
+  command->add_option("--out", adaptive.out, "Where --adaptive writes what it fitted, its table and its plot")
+      ->type_name("DIR")
+      ->needs(sample);
   command->callback([options] {
     if (options->manifest.empty() == options->retrieval.empty()) {
       throw CLI::ValidationError("Nothing to measure: give MANIFEST or --retrieval MANIFEST");
+    }
+    if (!options->adaptive.sample.empty()) {
+      options->adaptive.manifest = options->manifest;
+      options->adaptive.index = options->index;
+      return evaluate_adaptive(*options, options->adaptive);
     }
     options->retrieval.empty() ? evaluate_products(*options) : evaluate_retrieval(*options);
   });

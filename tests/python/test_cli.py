@@ -13,7 +13,7 @@ import pytest
 from conftest import make_picture, make_voice, save_wav
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
-COMMANDS = ("embed", "index", "search", "describe", "evaluate")
+COMMANDS = ("embed", "index", "search", "describe", "evaluate", "advise")
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
