@@ -8,6 +8,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "detail/sha256.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
@@ -22,22 +23,12 @@ namespace {
 constexpr const char* kWho = "Embedder";
 constexpr double kShortestClip = 0.1;  ///< seconds
 
-fs::path home_cache() {
-  const auto variable = [](const char* name) -> fs::path {
-    const char* value = std::getenv(name);
-    return value == nullptr ? "" : value;
-  };
-  if (const fs::path cache = variable("TRINE_CACHE"); !cache.empty()) return cache;
-  if (const fs::path cache = variable("XDG_CACHE_HOME"); !cache.empty()) return cache / "trine";
-  return variable("HOME") / ".cache" / "trine";
-}
-
 /// The folder of an encoder that a model names: beside the model's config, else in the cache.
 fs::path encoder_directory(const fs::path& model, const std::string& name) {
   if (fs::is_directory(model / name)) return model / name;
-  const fs::path cached = home_cache() / "encoders" / name;
+  const fs::path cached = cache_directory() / "encoders" / name;
   if (fs::is_directory(cached)) return cached;
-  detail::failure(kWho, "the encoder ", name, " of ", model, " is not in the cache ", home_cache(),
+  detail::failure(kWho, "the encoder ", name, " of ", model, " is not in the cache ", cache_directory(),
                   ": run `python -m trine.fetch`, or set TRINE_CACHE");
 }
 
@@ -105,6 +96,18 @@ Tensor truncated(const Tensor& vectors, std::int64_t truncate_dim) {
   return normalise(vectors.slice(1, 0, truncate_dim));
 }
 
+/// The files of a checkpoint directory that may decide what comes out of it.
+std::vector<fs::path> files_of(const fs::path& directory) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
+    const std::string kind = entry.path().extension().string();
+    const bool decides = kind == ".json" || kind == ".safetensors" || kind == ".txt" || kind == ".model";
+    if (decides && entry.is_regular_file()) files.push_back(entry.path());
+  }
+  std::ranges::sort(files);
+  return files;
+}
+
 std::string name_of(const AudioInput& input) {
   const auto* path = std::get_if<fs::path>(&input);
   return path == nullptr ? "the clip" : path->string();
@@ -125,6 +128,7 @@ struct Embedder::Impl {
   SpeechHead speech_head{nullptr};
 
   std::map<Modality, Calibration> calibration;
+  std::vector<fs::path> sources;  ///< files, and folders of encoders, that the model was made of
 
   explicit Impl(const fs::path& path) : directory(path) {
     const detail::Json config = detail::read_json(kWho, directory / "config.json");
@@ -136,6 +140,7 @@ struct Embedder::Impl {
   }
 
   void load_single_encoder() {
+    sources.push_back(directory);
     AnyEncoder encoder = load_encoder(directory);
     name = directory.filename().string();
     image = std::move(encoder.image);
@@ -146,6 +151,7 @@ struct Embedder::Impl {
   }
 
   void load_model(const detail::Json& config) {
+    sources.push_back(directory / "config.json");
     name = detail::get<std::string>(kWho, config, "name");
     dim = detail::get<std::int64_t>(kWho, config, "dim");
     if (config.contains("image")) load_image(config.at("image"));
@@ -163,9 +169,13 @@ struct Embedder::Impl {
     }
   }
 
-  std::optional<fs::path> weights_of(const detail::Json& tower) const {
+  std::optional<fs::path> weights_of(const detail::Json& tower) {
     if (!tower.contains("weights")) return std::nullopt;
-    return directory / detail::get<std::string>(kWho, tower, "weights");
+    return sources.emplace_back(directory / detail::get<std::string>(kWho, tower, "weights"));
+  }
+
+  fs::path encoder_of(const detail::Json& tower) {
+    return sources.emplace_back(encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder")));
   }
 
   static std::optional<Checkpoint> open(const std::optional<fs::path>& weights) {
@@ -180,7 +190,7 @@ struct Embedder::Impl {
   }
 
   void load_image(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = encoder_of(tower);
     const std::optional<fs::path> weights = weights_of(tower);
     image = weights ? load_efficientnet(folder, weights) : load_encoder(folder).image;
     if (!image) detail::failure(kWho, folder, " holds no image encoder");
@@ -189,7 +199,7 @@ struct Embedder::Impl {
   }
 
   void load_text(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = encoder_of(tower);
     text = load_encoder(folder).text;
     if (!text) detail::failure(kWho, folder, " holds no text encoder");
     text_projection = load_projection(open(weights_of(tower)), text->dim(), dim);
@@ -197,7 +207,7 @@ struct Embedder::Impl {
   }
 
   void load_audio(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = encoder_of(tower);
     audio = load_encoder(folder).audio;
     if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
     const std::optional<Checkpoint> weights = open(weights_of(tower));
@@ -283,6 +293,16 @@ Embedder Embedder::load(const fs::path& directory) {
 
 Embedder Embedder::load() { return load(default_model_directory()); }
 
+fs::path cache_directory() {
+  const auto variable = [](const char* name) -> fs::path {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+  };
+  if (const fs::path cache = variable("TRINE_CACHE"); !cache.empty()) return cache;
+  if (const fs::path cache = variable("XDG_CACHE_HOME"); !cache.empty()) return cache / "trine";
+  return variable("HOME") / ".cache" / "trine";
+}
+
 fs::path default_model_directory() {
   if (const char* model = std::getenv("TRINE_MODEL"); model != nullptr && *model != '\0') return model;
   Dl_info info{};
@@ -296,6 +316,21 @@ std::int64_t Embedder::dim() const { return impl_->dim; }
 bool Embedder::supports(Modality modality) const { return impl_->has(modality); }
 const fs::path& Embedder::directory() const { return impl_->directory; }
 const std::string& Embedder::name() const { return impl_->name; }
+
+std::string Embedder::fingerprint() const {
+  detail::Sha256 sum;
+  for (const auto& [key, value] : describe()) {
+    if (key != "model") sum.add(key + '\0' + value + '\0');  // the same under another name
+  }
+  for (const fs::path& source : impl_->sources) {
+    const bool folder = fs::is_directory(source);
+    for (const fs::path& file : folder ? files_of(source) : std::vector{source}) {
+      sum.add(file.lexically_relative(folder ? source : source.parent_path()).string() + '\0');
+      sum.add_file(kWho, file);
+    }
+  }
+  return detail::hex(sum.finish());
+}
 
 std::vector<Modality> Embedder::modalities() const {
   std::vector<Modality> present;

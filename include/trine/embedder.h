@@ -76,6 +76,9 @@ class TRINE_API Embedder {
   const std::filesystem::path& directory() const;
   /// Of the model; an index remembers which model made its vectors.
   const std::string& name() const;
+  /// 64 hexadecimal digits of all that decides the vectors: the files of the model and of its encoders and describe().
+  /// Reads all of them.
+  std::string fingerprint() const;
 
   /// One input -> (dim), of unit length.
   torch::Tensor embed_image(const ImageInput& image) const;
@@ -106,5 +109,8 @@ class TRINE_API Embedder {
 
 /// The folder of the default model, see Embedder::load().
 TRINE_API std::filesystem::path default_model_directory();
+
+/// $TRINE_CACHE, else $XDG_CACHE_HOME/trine, else ~/.cache/trine.
+TRINE_API std::filesystem::path cache_directory();
 
 }  // namespace trine

@@ -45,6 +45,7 @@
 
 // beside: heads and fusion are learned
 #include "trine/train/advise.h"
+#include "trine/train/dataset.h"
 #include "trine/train/loss.h"
 #include "trine/train/sampler.h"
 #include "trine/train/trainer.h"

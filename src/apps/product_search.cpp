@@ -103,22 +103,15 @@ std::span<const float> floats(const Tensor& row) {
 }  // namespace
 
 std::vector<Product> read_catalogue(const fs::path& path) {
-  const std::string text = detail::read_text("read_catalogue", path, kMaxCatalogueBytes);
   std::vector<Product> products;
   std::set<std::string> ids;
-  std::size_t line = 0;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const std::string_view content(text.data() + begin, end - begin);
-    ++line;
-    begin = end + 1;
-    if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    const std::string what = path.string() + ", line " + std::to_string(line);
-    products.push_back(product_of(detail::parse_json("read_catalogue", content, what), what, path.parent_path()));
+  const auto take = [&](const Json& json, const std::string& place, std::size_t) {
+    products.push_back(product_of(json, place, path.parent_path()));
     if (!ids.insert(products.back().id).second) {
-      detail::failure("read_catalogue", what, ": the id ", detail::shown(products.back().id), " is there twice");
+      detail::failure("read_catalogue", place, ": the id ", detail::shown(products.back().id), " is there twice");
     }
-  }
+  };
+  detail::read_json_lines("read_catalogue", path, kMaxCatalogueBytes, take);
   if (products.empty()) detail::failure("read_catalogue", path, " holds no product");
   return products;
 }

@@ -150,6 +150,21 @@ Json read_json(const char* who, const std::filesystem::path& path, const JsonLim
   return parse_json(who, read_text(who, path, limits.max_bytes), path.string(), limits);
 }
 
+void read_json_lines(const char* who, const std::filesystem::path& path, std::uint64_t max_bytes,
+                     const std::function<void(const Json& json, const std::string& place, std::size_t line)>& take) {
+  const std::string text = read_text(who, path, max_bytes);
+  std::size_t line = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    const std::string_view content(text.data() + begin, end - begin);
+    ++line;
+    begin = end + 1;
+    if (content.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    const std::string place = path.string() + ", line " + std::to_string(line);
+    take(parse_json(who, content, place), place, line);
+  }
+}
+
 std::string shown(std::string_view text) {
   constexpr std::size_t kMost = 100;
   std::string out = "\"";

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
@@ -26,6 +27,11 @@ Json parse_json(const char* who, std::string_view text, std::string_view what, c
 
 /// Reads and parses a JSON file.
 Json read_json(const char* who, const std::filesystem::path& path, const JsonLimits& limits = {});
+
+/// Calls `take` with every line of a JSON-lines file of at most `max_bytes` that is not blank, its place for error
+/// messages ("x.jsonl, line 3") and its number, from 1.
+void read_json_lines(const char* who, const std::filesystem::path& path, std::uint64_t max_bytes,
+                     const std::function<void(const Json& json, const std::string& place, std::size_t line)>& take);
 
 /// The value at `key` as T; a missing key or another type is refused by name.
 template <typename T>
