@@ -32,6 +32,7 @@ PYBIND11_MODULE(_trine, m) {
   bind_apps(m);
   bind_adaptive(m);
   bind_train(m);
+  bind_advise(m);
 }
 
 }  // namespace trine::python

@@ -360,6 +360,17 @@ class ModalityDropout:
         self, features: dict[str, torch.Tensor], masks: dict[str, torch.Tensor]
     ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]: ...
 
+def advise(
+    features: dict[str, torch.Tensor],
+    masks: dict[str, torch.Tensor],
+    labels: list[str],
+    ids: list[str],
+    folds: int,
+    seed: int,
+    worth: float,
+    milliseconds: dict[str, float],
+) -> dict[str, Any]: ...
+
 def groups_of(present: dict[str, torch.Tensor]) -> list[int]: ...
 
 class BalancedSampler:

@@ -15,9 +15,10 @@ import torch.utils.data
 from torch import Tensor
 
 from . import _trine
+from ._advise import advise
 from ._module import Module, tensors
 
-__all__ = ["PAIRS", "BalancedSampler", "ContrastiveLoss", "ModalityDropout", "contrastive_loss"]
+__all__ = ["PAIRS", "BalancedSampler", "ContrastiveLoss", "ModalityDropout", "advise", "contrastive_loss"]
 
 PAIRS: dict[tuple[str, str], float] = _trine.CONTRASTIVE_PAIRS
 """Which modalities belong together, and how much each pair counts."""

@@ -166,6 +166,9 @@ def main() -> None:
     if split == "test":  # each photo once, in one of the conditions
         rows = [rows[i % len(voices) * len(shots) + i] for i in range(len(shots))]
     write_lines(out / "photo-voice-misspelt.jsonl", rows)
+    # the same for `trine advise`: lines of one photo show one thing
+    labelled = [{**row, "label": row["id"], "id": row["image"], "split": split} for row in rows]
+    write_lines(out / "advise.jsonl", labelled)
 
     sentences = spoken(corpus, split, "clinc")
     rows = [{"audio": str(corpus / clip["audio"]), "text": clip["target"]} for clip in sentences]
