@@ -43,10 +43,12 @@
 #include "trine/search/rerank.h"
 
 // 5. a person gets something
+#include "trine/adaptive.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned
+#include "trine/train/advise.h"
 #include "trine/train/dataset.h"
 #include "trine/train/fit.h"
 #include "trine/train/loss.h"

@@ -168,16 +168,16 @@ void bind_apps(py::module_& m) {
   bind_product(m);
   bind_hit(m);
   bind_video_understanding(m);
-  py::class_<ProductSearch>(m, "ProductSearch")
+  py::class_<ProductSearch, std::shared_ptr<ProductSearch>>(m, "ProductSearch")
       .def(py::init<Embedder>(), NoGil())
       .def(py::init<Embedder, const std::filesystem::path&>(), NoGil())
       .def_static("build",
                   [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress) {
                     IndexReport report;
-                    std::unique_ptr<ProductSearch> search;
+                    std::shared_ptr<ProductSearch> search;
                     {
                       const py::gil_scoped_release unlocked;
-                      search = std::make_unique<ProductSearch>(
+                      search = std::make_shared<ProductSearch>(
                           ProductSearch::build(embedder, catalogue, &report, reporter(progress)));
                     }
                     return py::make_tuple(std::move(search), to_dict(report));

@@ -30,7 +30,9 @@ PYBIND11_MODULE(_trine, m) {
   bind_fusion(m);
   bind_search(m);
   bind_apps(m);
+  bind_adaptive(m);
   bind_train(m);
+  bind_advise(m);
 }
 
 }  // namespace trine::python

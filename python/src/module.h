@@ -27,7 +27,9 @@ void bind_embedder(py::module_& m);
 void bind_fusion(py::module_& m);
 void bind_search(py::module_& m);
 void bind_apps(py::module_& m);
+void bind_adaptive(py::module_& m);
 void bind_train(py::module_& m);
+void bind_advise(py::module_& m);
 
 /// Work that needs no Python object runs without the interpreter's lock.
 using NoGil = py::call_guard<py::gil_scoped_release>;

@@ -22,6 +22,7 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
 
 from . import fusion, train
 from ._trine import (
+    AdaptiveAnswer,
     AudioEncoder,
     Encoders,
     Encoding,
@@ -36,6 +37,7 @@ from ._trine import (
     load_clap,
     read_catalogue,
 )
+from .adaptive import AdaptiveInference
 from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
@@ -75,6 +77,8 @@ __all__ = [
     "combine_query",
     "rerank_score",
     # apps
+    "AdaptiveAnswer",
+    "AdaptiveInference",
     "Hit",
     "Product",
     "ProductSearch",

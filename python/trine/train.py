@@ -20,6 +20,7 @@ import torch.utils.data
 from torch import Tensor
 
 from . import _inputs, _trine
+from ._advise import advise
 from ._module import Module, tensors
 from ._trine import Sample
 from .embedder import Embedder
@@ -35,6 +36,7 @@ __all__ = [
     "Prediction",
     "Sample",
     "TaskModel",
+    "advise",
     "contrastive_loss",
     "fit",
     "read_manifest",

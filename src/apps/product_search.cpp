@@ -11,6 +11,7 @@
 #include "detail/error.h"
 #include "detail/file.h"
 #include "detail/json.h"
+#include "tensor_check.h"
 #include "trine/layers.h"
 #include "trine/search/index.h"
 #include "trine/search/rerank.h"
@@ -135,6 +136,18 @@ std::string Hit::sentence() const {
   return text + ".";
 }
 
+namespace {
+
+/// The catalogue as one modality of a query sees it.
+struct View {
+  Tensor rows;       ///< (V) cosine to every vector
+  Tensor best;       ///< (P) to each product's nearest
+  Tensor support;    ///< (P) calibrated
+  Tensor agreement;  ///< (P) the same, smoothed for re-ranking
+};
+
+}  // namespace
+
 /// The vectors of all products, those of one product in neighbouring rows.
 struct ProductSearch::Impl {
   Embedder embedder;
@@ -189,6 +202,60 @@ struct ProductSearch::Impl {
   std::string nearest(const Tensor& rows, std::size_t product) const {
     const Tensor masked = rows.masked_fill(owner != static_cast<std::int64_t>(product), -2.0f);
     return shows[static_cast<std::size_t>(masked.argmax().item<std::int64_t>())];
+  }
+
+  void check(std::string_view whose, const Tensor& vector) const {
+    if (vector.dim() != 1 || vector.size(0) != index.dim()) {
+      detail::bad_argument(kWho, "the ", whose, " vector has shape ", vector.sizes(), ", wanted (", index.dim(), ")");
+    }
+  }
+
+  std::map<Modality, View> views_of(const std::map<Modality, Tensor>& query) const {
+    std::map<Modality, View> views;
+    for (const auto& [modality, vector] : query) {
+      check(to_string(modality), vector);
+      const Calibration calibration = embedder.calibration(modality);
+      View& view = views[modality];
+      std::tie(view.rows, view.best) = similarities(vector);
+      view.support = (view.best / calibration.temperature).softmax(0);
+      view.agreement = (view.best / (calibration.temperature * calibration.softness)).softmax(0);
+    }
+    if (views.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
+    return views;
+  }
+
+  /// The products with the best scores (P), ranked again by agreement, with their reasons.
+  std::vector<Hit> hits(const std::map<Modality, View>& views, const Tensor& scores,
+                        const SearchOptions& options) const {
+    if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
+    const std::int64_t candidates = std::min(std::max(options.candidates, options.k), std::ssize(products));
+    const Tensor order = scores.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true).slice(0, 0, candidates);
+    std::vector<Hit> hits;
+    for (std::int64_t i = 0; i < candidates; ++i) {
+      const auto column = order[i].item<std::int64_t>();
+      const Product& product = products[static_cast<std::size_t>(column)];
+      std::map<Modality, float> agreements;
+      for (const auto& [modality, view] : views) agreements[modality] = view.agreement[column].item<float>();
+      Hit hit{.id = product.id, .title = product.title, .similarity = scores[column].item<float>(), .product = product};
+      const RerankScore score = rerank_score(hit.similarity, agreements);
+      hit.score = options.rerank ? score.score : hit.similarity;
+      hit.consistency = score.consistency;
+      hit.disagreement = score.disagreement;
+      hits.push_back(std::move(hit));
+    }
+    std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+    hits.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.k, candidates)));
+    for (Hit& hit : hits) {
+      const std::size_t product = number.at(hit.id);
+      const auto column = static_cast<std::int64_t>(product);
+      for (const auto& [modality, view] : views) {
+        hit.reasons.push_back({.modality = modality,
+                               .similarity = view.best[column].item<float>(),
+                               .support = view.support[column].item<float>(),
+                               .nearest = nearest(view.rows, product)});
+      }
+    }
+    return hits;
   }
 };
 
@@ -281,62 +348,38 @@ std::vector<Hit> ProductSearch::search(const Inputs& query, const SearchOptions&
 
 std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
   const torch::NoGradGuard no_grad;
-  if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
-  QueryWeights weights = options.weights;
-  std::map<Modality, Tensor> rows, best, support, agreement;
+  const std::map<Modality, View> views = impl_->views_of(query);
   Tensor similarity = torch::zeros({size()});
   Tensor mixed;
   for (const auto& [modality, vector] : query) {
-    if (vector.dim() != 1 || vector.size(0) != impl_->index.dim()) {
-      detail::bad_argument(kWho, "the ", to_string(modality), " vector has shape ", vector.sizes(), ", wanted (",
-                           impl_->index.dim(), ")");
-    }
-    const Calibration calibration = impl_->embedder.calibration(modality);
-    std::tie(rows[modality], best[modality]) = impl_->similarities(vector);
-    support[modality] = (best[modality] / calibration.temperature).softmax(0);
-    agreement[modality] = (best[modality] / (calibration.temperature * calibration.softness)).softmax(0);
-    const float weight = weights[modality] * calibration.gain;
-    similarity += weight * best[modality];
+    const float weight = options.weights[modality] * impl_->embedder.calibration(modality).gain;
+    similarity += weight * views.at(modality).best;
     mixed = mixed.defined() ? mixed + weight * vector : weight * vector;
   }
-  if (!mixed.defined()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
   const float length = mixed.norm().item<float>();
   if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
-  similarity /= length;
+  return impl_->hits(views, similarity / length, options);
+}
 
-  const std::int64_t candidates = std::min(std::max(options.candidates, options.k), size());
-  const Tensor order = similarity.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true).slice(0, 0, candidates);
-  std::vector<Hit> hits;
-  for (std::int64_t i = 0; i < candidates; ++i) {
-    const auto number = order[i].item<std::int64_t>();
-    const Product& product = impl_->products[static_cast<std::size_t>(number)];
-    std::map<Modality, float> agreements;
-    for (const auto& [modality, values] : agreement) agreements[modality] = values[number].item<float>();
-    Hit hit{
-        .id = product.id, .title = product.title, .similarity = similarity[number].item<float>(), .product = product};
-    const RerankScore score = rerank_score(hit.similarity, agreements);
-    hit.score = options.rerank ? score.score : hit.similarity;
-    hit.consistency = score.consistency;
-    hit.disagreement = score.disagreement;
-    hits.push_back(std::move(hit));
+std::vector<Hit> ProductSearch::rank(const std::map<Modality, Tensor>& query, const Tensor& scores,
+                                     const SearchOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  if (!detail::is_floats(scores, {size()})) {
+    detail::bad_argument(kWho, "the scores must be floats (", size(), "), one per product; got ",
+                         detail::shown(scores));
   }
-  std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
-  hits.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.k, candidates)));
-  for (Hit& hit : hits) {
-    const std::size_t product = impl_->number.at(hit.id);
-    const auto column = static_cast<std::int64_t>(product);
-    for (const auto& [modality, values] : support) {
-      hit.reasons.push_back({.modality = modality,
-                             .similarity = best[modality][column].item<float>(),
-                             .support = values[column].item<float>(),
-                             .nearest = impl_->nearest(rows[modality], product)});
-    }
-  }
-  return hits;
+  return impl_->hits(impl_->views_of(query), scores, options);
+}
+
+Tensor ProductSearch::similarities(const Tensor& vector) const {
+  const torch::NoGradGuard no_grad;
+  impl_->check("query's", vector);
+  return impl_->similarities(vector).second;
 }
 
 const Embedder& ProductSearch::embedder() const { return impl_->embedder; }
 std::int64_t ProductSearch::size() const { return static_cast<std::int64_t>(impl_->products.size()); }
+const std::vector<Product>& ProductSearch::products() const { return impl_->products; }
 
 const Product& ProductSearch::product(const std::string& id) const {
   const auto found = impl_->number.find(id);

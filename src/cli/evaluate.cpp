@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "evaluate_adaptive.h"
 #include "tally.h"
 #include "trine/apps/product_search.h"
 #include "trine/train/dataset.h"
@@ -24,6 +25,7 @@ struct Options : CommonOptions {
   std::string retrieval;
   std::string index;
   TrainedOptions trained;
+  AdaptiveEvaluation adaptive;
 };
 
 struct Item {
@@ -238,12 +240,35 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--features", trained.features, "Where vectors of --trained are kept; without it the cache")
       ->type_name("DIR")
       ->needs(folder);
+  AdaptiveEvaluation& adaptive = options->adaptive;
+  CLI::Option* sample =
+      command
+          ->add_option(
+              "--adaptive", adaptive.sample,
+              "Quality against cost of adaptive inference on MANIFEST, with thresholds fitted on these queries")
+          ->type_name("SAMPLE")
+          ->needs(manifest);
+  command->add_option("--wanted", adaptive.wanted, "Share of the right answers that --adaptive has to keep")
+      ->type_name("SHARE")
+      ->check(CLI::Range(0.01, 1.0))
+      ->capture_default_str()
+      ->needs(sample);
+  command->add_option("--fusion", adaptive.fusion, "A trained fusion for the complex route of --adaptive")
+      ->type_name("DIR")
+      ->needs(sample);
+  command->add_option("--out", adaptive.out, "Where --adaptive writes what it fitted, its table and its plot")
+      ->type_name("DIR")
+      ->needs(sample);
   command->callback([options] {
     if (options->manifest.empty() == options->retrieval.empty()) {
       throw CLI::ValidationError("Nothing to measure: give MANIFEST or --retrieval MANIFEST");
     }
-    options->trained.manifest = options->manifest;
+    options->trained.manifest = options->adaptive.manifest = options->manifest;
     if (!options->trained.trained.empty()) return evaluate_trained(*options, options->trained);
+    if (!options->adaptive.sample.empty()) {
+      options->adaptive.index = options->index;
+      return evaluate_adaptive(*options, options->adaptive);
+    }
     options->retrieval.empty() ? evaluate_products(*options) : evaluate_retrieval(*options);
   });
 }

@@ -15,7 +15,7 @@ from conftest import GOLDEN, make_picture, make_voice, save_wav
 import trine
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
-COMMANDS = ("embed", "index", "search", "classify", "describe", "evaluate", "convert", "verify")
+COMMANDS = ("embed", "index", "search", "classify", "describe", "train", "evaluate", "advise", "convert", "verify")
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},

@@ -97,8 +97,16 @@ class TRINE_API ProductSearch {
   /// The same from the vectors of Embedder::embed_each.
   std::vector<Hit> search(const std::map<Modality, torch::Tensor>& query, const SearchOptions& options = {}) const;
 
+  /// Cosine of a query's vector to each product's nearest vector, 0.05 less for a description or keyword.
+  /// (D) -> (P), in the order of `products()`
+  torch::Tensor similarities(const torch::Tensor& vector) const;
+  /// The hits of a query whose products have these scores (P), as `search` makes them of the weighted mean's cosine.
+  std::vector<Hit> rank(const std::map<Modality, torch::Tensor>& query, const torch::Tensor& scores,
+                        const SearchOptions& options = {}) const;
+
   const Embedder& embedder() const;
   std::int64_t size() const;  ///< products
+  const std::vector<Product>& products() const;
   const Product& product(const std::string& id) const;
 
  private:

@@ -158,6 +158,18 @@ def main() -> None:
         rows = [{"id": row["id"], "image": row["image"], "audio": str(files[clip])} for row, clip in pairs]
         write_lines(out / f"photo-voice-{condition}.jsonl", rows)
 
+    rows = []
+    for condition, files in voices.items():
+        for row, clip in pairs:
+            text = misspell(titles[row["id"]], rng)
+            rows.append(row | {"text": text, "audio": str(files[clip]), "set": f"voice {condition}"})
+    if split == "test":  # each photo once, in one of the conditions
+        rows = [rows[i % len(voices) * len(shots) + i] for i in range(len(shots))]
+    write_lines(out / "photo-voice-misspelt.jsonl", rows)
+    # the same for `trine advise`: lines of one photo show one thing
+    labelled = [{**row, "label": row["id"], "id": row["image"], "split": split} for row in rows]
+    write_lines(out / "advise.jsonl", labelled)
+
     sentences = spoken(corpus, split, "clinc")
     rows = [{"audio": str(corpus / clip["audio"]), "text": clip["target"]} for clip in sentences]
     write_lines(out / "sentences.jsonl", rows)

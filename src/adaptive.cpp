@@ -1,0 +1,744 @@
+#include "trine/adaptive.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "chances.h"
+#include "detail/error.h"
+#include "detail/file.h"
+#include "detail/json.h"
+#include "encoders/config.h"
+#include "module_folder.h"
+#include "tensor_check.h"
+#include "trine/layers.h"
+
+namespace trine {
+
+namespace fs = std::filesystem;
+using detail::Json;
+using detail::log_chances;
+using detail::most_likely;
+using torch::Tensor;
+
+namespace {
+
+constexpr const char* kWho = "AdaptiveInference";
+constexpr const char* kModelType = "adaptive_inference";
+constexpr const char* kFusionFolder = "fusion";
+constexpr double kNever = 1;        ///< as a threshold; chances stay below it
+constexpr double kMostOdds = 13.8;  ///< log odds of a chance of one in a million
+
+/// The thresholds that are tried, of confidence and of agreement; the differences matter near 1.
+constexpr std::array kThresholds{0.0,  0.05, 0.1,   0.2,  0.3,   0.4,  0.5,   0.6,   0.65,  0.7,
+                                 0.75, 0.8,  0.825, 0.85, 0.875, 0.9,  0.91,  0.92,  0.93,  0.94,
+                                 0.95, 0.96, 0.97,  0.98, 0.985, 0.99, 0.995, 0.999, kNever};
+
+double log_odds(double chance) { return std::clamp(std::log(chance) - std::log1p(-chance), -kMostOdds, kMostOdds); }
+double sigmoid(double odds) { return 1 / (1 + std::exp(-odds)); }
+
+double corrected(const std::map<Modalities, Correction>& corrections, const Modalities& which, double odds) {
+  const auto found = corrections.find(which);
+  const Correction correction = found == corrections.end() ? Correction{} : found->second;
+  return sigmoid(std::clamp(correction.offset + correction.slope * odds, -kMostOdds, kMostOdds));
+}
+
+class Watch {
+ public:
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    const double passed = std::chrono::duration<double, std::milli>(now - last_).count();
+    last_ = now;
+    return passed;
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+/// Logistic regression on log odds by Newton's method, drawn to "no correction" by a normal prior of deviation 1.
+Correction fit_correction(const std::vector<std::pair<double, bool>>& cases) {
+  Correction fitted;
+  for (int step = 0; step < 50; ++step) {
+    double g0 = fitted.offset, g1 = fitted.slope - 1, h00 = 1, h01 = 0, h11 = 1;
+    for (const auto& [odds, happened] : cases) {
+      const double p = sigmoid(fitted.offset + fitted.slope * odds), curvature = p * (1 - p);
+      g0 += p - happened;
+      g1 += (p - happened) * odds;
+      h00 += curvature;
+      h01 += curvature * odds;
+      h11 += curvature * odds * odds;
+    }
+    const double determinant = h00 * h11 - h01 * h01;
+    const double d0 = (h11 * g0 - h01 * g1) / determinant, d1 = (h00 * g1 - h01 * g0) / determinant;
+    const double shorter =
+        std::min(1.0, 1 / std::max(std::abs(d0), std::abs(d1)));  // steps of at most 1 do not overshoot
+    fitted.offset -= shorter * d0;
+    fitted.slope -= shorter * d1;
+    if (std::abs(d0) + std::abs(d1) < 1e-10) break;
+  }
+  fitted.slope = std::max(fitted.slope, 0.0);  // more evidence never counts against an answer
+  return fitted;
+}
+
+std::string key_of(const Modalities& modalities) {
+  std::string key;
+  for (const Modality m : modalities) {
+    if (!key.empty()) key += '+';
+    key += to_string(m);
+  }
+  return key;
+}
+
+Modalities modalities_of(const std::string& key) {
+  Modalities result;
+  for (std::size_t begin = 0; begin <= key.size();) {
+    const std::size_t end = std::min(key.find('+', begin), key.size());
+    result.insert(modality(std::string_view(key).substr(begin, end - begin)));
+    begin = end + 1;
+  }
+  return result;
+}
+
+Route route_of(const std::string& name) {
+  for (const Route route : {Route::simple, Route::moderate, Route::complex}) {
+    if (name == to_string(route)) return route;
+  }
+  detail::bad_argument(kWho, detail::shown(name), " is no route");
+}
+
+bool is_share(double value) { return value >= 0 && value <= 1; }
+
+void check_chances(const std::string& what, const Chances& chances) {
+  if (chances.temperature > 0 && std::isfinite(chances.temperature) && is_share(chances.doubt)) return;
+  detail::bad_argument(kWho, "the temperature of ", what, " must be above 0 and its doubt in [0, 1]; got ",
+                       chances.temperature, " and ", chances.doubt);
+}
+
+void check_policy(const AdaptivePolicy& policy) {
+  if (!is_share(policy.confidence) || !is_share(policy.agreement) || !is_share(policy.fusion_share)) {
+    detail::bad_argument(kWho, "confidence, agreement and fusion_share must lie in [0, 1]; got ", policy.confidence,
+                         ", ", policy.agreement, " and ", policy.fusion_share);
+  }
+  const auto check_cost = [](std::string_view what, double cost) {
+    if (!(cost >= 0 && std::isfinite(cost))) {
+      detail::bad_argument(kWho, "the milliseconds of ", what, " must be finite and not below 0; got ", cost);
+    }
+  };
+  for (const auto& [m, cost] : policy.towers) check_cost(to_string(m), cost);
+  for (const auto& [route, cost] : policy.searches) check_cost(to_string(route), cost);
+  for (const auto& [m, chances] : policy.chances) check_chances(std::string(to_string(m)), chances);
+  check_chances(kFusionFolder, policy.fusion);
+  for (const auto* corrections : {&policy.confidences, &policy.agreements}) {
+    for (const auto& [which, c] : *corrections) {
+      if (which.empty() || !std::isfinite(c.offset) || !std::isfinite(c.slope) || c.slope < 0) {
+        detail::bad_argument(kWho, "the correction of ", key_of(which), " must be finite, its slope not below 0; got ",
+                             c.offset, " and ", c.slope);
+      }
+    }
+  }
+}
+
+void check_fusion(const Fusion& fusion, std::int64_t dim) {
+  const FusionOptions& options = fusion->options();
+  if (options.hidden_dim != dim) {
+    detail::bad_argument(kWho, "the fusion takes ", options.hidden_dim, " dimensions, the embedder gives ", dim);
+  }
+  for (const std::string& name : options.modalities) modality(name);
+}
+
+// --- the policy as JSON
+// -----------------------------------------------------------------------------------------------
+
+Json json_of(const Chances& chances) { return {{"temperature", chances.temperature}, {"doubt", chances.doubt}}; }
+
+Json json_of(const std::map<Modalities, Correction>& corrections) {
+  Json json = Json::object();
+  for (const auto& [which, c] : corrections) json[key_of(which)] = {{"offset", c.offset}, {"slope", c.slope}};
+  return json;
+}
+
+Json json_of(const AdaptivePolicy& policy) {
+  Json towers = Json::object(), searches = Json::object(), chances = Json::object();
+  for (const auto& [m, cost] : policy.towers) towers[std::string(to_string(m))] = cost;
+  for (const auto& [route, cost] : policy.searches) searches[std::string(to_string(route))] = cost;
+  for (const auto& [m, fitted] : policy.chances) chances[std::string(to_string(m))] = json_of(fitted);
+  return {{"thresholds", {{"confidence", policy.confidence}, {"agreement", policy.agreement}}},
+          {"milliseconds", {{"towers", towers}, {"searches", searches}}},
+          {"chances", chances},
+          {"confidences", json_of(policy.confidences)},
+          {"agreements", json_of(policy.agreements)},
+          {"fusion", json_of(policy.fusion)},
+          {"fusion_share", policy.fusion_share}};
+}
+
+const Json& part(const Json& json, const char* key) {
+  if (!json.contains(key) || !json.at(key).is_object())
+    detail::bad_json_key(kWho, key, json.contains(key) ? &json.at(key) : nullptr);
+  return json.at(key);
+}
+
+Chances chances_of(const Json& json) {
+  return {detail::get<double>(kWho, json, "temperature"), detail::get<double>(kWho, json, "doubt")};
+}
+
+std::map<Modalities, Correction> corrections_of(const Json& json) {
+  std::map<Modalities, Correction> corrections;
+  for (const auto& [key, value] : json.items()) {
+    corrections[modalities_of(key)] = {detail::get<double>(kWho, value, "offset"),
+                                       detail::get<double>(kWho, value, "slope")};
+  }
+  return corrections;
+}
+
+AdaptivePolicy policy_of(const Json& json) {
+  const Json& thresholds = part(json, "thresholds");
+  AdaptivePolicy policy{.confidence = detail::get<double>(kWho, thresholds, "confidence"),
+                        .agreement = detail::get<double>(kWho, thresholds, "agreement"),
+                        .confidences = corrections_of(part(json, "confidences")),
+                        .agreements = corrections_of(part(json, "agreements")),
+                        .fusion = chances_of(part(json, "fusion")),
+                        .fusion_share = detail::get<double>(kWho, json, "fusion_share")};
+  const Json& milliseconds = part(json, "milliseconds");
+  for (const auto& [key, value] : part(milliseconds, "towers").items()) {
+    policy.towers[modality(key)] = detail::get<double>(kWho, part(milliseconds, "towers"), key.c_str());
+  }
+  for (const auto& [key, value] : part(milliseconds, "searches").items()) {
+    policy.searches[route_of(key)] = detail::get<double>(kWho, part(milliseconds, "searches"), key.c_str());
+  }
+  for (const auto& [key, value] : part(json, "chances").items()) policy.chances[modality(key)] = chances_of(value);
+  return policy;
+}
+
+}  // namespace
+
+std::string_view to_string(Route route) {
+  switch (route) {
+    case Route::simple:
+      return "simple";
+    case Route::moderate:
+      return "moderate";
+    case Route::complex:
+      return "complex";
+  }
+  return "unknown";
+}
+
+// --- a query
+// ----------------------------------------------------------------------------------------------------------
+
+namespace {
+
+/// What has been computed of a query.
+struct Evidence {
+  Modalities which;
+  std::map<Modality, Tensor> vectors;  ///< (D)
+  std::map<Modality, Tensor> chances;  ///< log (P)
+};
+
+struct Verdict {
+  std::vector<Hit> hits;
+  double odds = 0;  ///< log odds of the first hit's chance
+};
+
+/// The stages of a query whose every modality is known.
+struct Judged {
+  struct Stage {
+    Modality modality;      ///< that was added
+    Modalities which;       ///< computed until then
+    double odds = 0;        ///< of the first hit of the simple or moderate route
+    double confidence = 0;  ///< the same as a corrected chance
+    double agreement = 1;
+    bool right = false;
+  };
+  std::vector<Stage> stages;
+  bool complex_right = false;  ///< of all modalities; that of the only stage where there is one
+};
+
+}  // namespace
+
+struct AdaptiveInference::Impl {
+  std::shared_ptr<const ProductSearch> search;
+  AdaptivePolicy policy;
+  Fusion fusion{nullptr};
+  std::map<std::string, std::int64_t> number;  ///< of a product, by id
+
+  Chances chances(Modality modality) const {
+    const auto found = policy.chances.find(modality);
+    if (found != policy.chances.end()) return found->second;
+    return {.temperature = static_cast<double>(search->embedder().calibration(modality).temperature)};
+  }
+
+  void see(Evidence& evidence, Modality modality, const Tensor& vector) const {
+    const std::int64_t dim = search->embedder().dim();
+    if (!detail::is_floats(vector, {dim}) || !vector.isfinite().all().item<bool>()) {
+      detail::bad_argument(kWho, "the ", to_string(modality), " vector must be ", dim, " finite floats; got ",
+                           detail::shown(vector));
+    }
+    evidence.which.insert(modality);
+    evidence.vectors[modality] = vector;
+    evidence.chances[modality] = log_chances(search->similarities(vector), chances(modality));
+  }
+
+  /// Log odds that two modalities mean one product, before the correction: with chances a and b of the products,
+  /// equally likely at first, they do with the odds (P - 1) * sum(a b) / (1 - sum(a b)).
+  double pair_odds(const Tensor& a, const Tensor& b) const {
+    if (a.size(0) < 2) return kMostOdds;
+    const double same = std::min((a + b).exp().sum().item<double>(), 1.0);
+    return std::clamp(log_odds(same) + std::log(static_cast<double>(a.size(0) - 1)), -kMostOdds, kMostOdds);
+  }
+
+  /// Of the pair that agrees least; 1 with one modality.
+  double agreement(const Evidence& evidence) const {
+    double least = 1;
+    for (auto a = evidence.chances.begin(); a != evidence.chances.end(); ++a) {
+      for (auto b = std::next(a); b != evidence.chances.end(); ++b) {
+        least = std::min(least, corrected(policy.agreements, {a->first, b->first}, pair_odds(a->second, b->second)));
+      }
+    }
+    return least;
+  }
+
+  /// The chances of all modalities multiplied: exact if they err independently of each other. -> log (P)
+  Tensor mixed(const Evidence& evidence) const {
+    Tensor sum;
+    for (const auto& [modality, chances] : evidence.chances) sum = sum.defined() ? sum + chances : chances;
+    return sum.log_softmax(0);
+  }
+
+  /// The learned fusion's vector of what it knows; undefined with fewer than two of those. -> (D)
+  Tensor fused(const Evidence& evidence) const {
+    if (!fusion) return {};
+    Features features;
+    for (const std::string& name : fusion->options().modalities) {
+      const auto found = evidence.vectors.find(modality(name));
+      if (found != evidence.vectors.end()) features[name] = found->second.view({1, 1, -1});
+    }
+    return features.size() < 2 ? Tensor() : normalise(fusion->forward(features).vector[0]);
+  }
+
+  /// The chances by which the complex route ranks. -> log (P)
+  Tensor weighed(const Evidence& evidence) const {
+    const Tensor product = mixed(evidence), vector = fused(evidence);
+    if (!vector.defined()) return product;
+    const Tensor learned = log_chances(search->similarities(vector), policy.fusion);
+    return ((1 - policy.fusion_share) * product + policy.fusion_share * learned).log_softmax(0);
+  }
+
+  Verdict verdict(const Evidence& evidence, Route route, const AdaptiveOptions& options) const {
+    const bool complex = route == Route::complex;
+    const Tensor chances = complex ? weighed(evidence) : mixed(evidence);
+    const SearchOptions wanted{.k = options.k, .candidates = complex ? options.wide_candidates : options.candidates};
+    Verdict verdict{.hits = complex ? search->rank(evidence.vectors, chances.exp().to(torch::kFloat32), wanted)
+                                    : search->search(evidence.vectors, wanted)};
+    if (verdict.hits.empty()) return {.hits = {}, .odds = -kMostOdds};
+    verdict.odds = log_odds(chances[number.at(verdict.hits[0].id)].exp().item<double>());
+    return verdict;
+  }
+
+  double cost(Modality modality) const {
+    const auto found = policy.towers.find(modality);
+    return found == policy.towers.end() ? 0 : found->second;
+  }
+
+  double cost(Route route) const {
+    const auto found = policy.searches.find(route);
+    return found == policy.searches.end() ? 0 : found->second;
+  }
+
+  /// The cheapest first.
+  template <typename Values>
+  std::vector<Modality> by_cost(const Values& query) const {
+    std::vector<Modality> order;
+    for (const auto& [modality, value] : query) order.push_back(modality);
+    std::ranges::stable_sort(order, {}, [&](Modality m) { return cost(m); });
+    return order;
+  }
+
+  bool agree(double agreement) const { return policy.agreement < kNever && agreement >= policy.agreement; }
+  bool sure(double confidence) const { return policy.confidence < kNever && confidence >= policy.confidence; }
+
+  // --- a sample
+  // -------------------------------------------------------------------------------------------------------
+
+  void check(const std::vector<LabelledQuery>& sample) const {
+    if (sample.empty()) detail::bad_argument(kWho, "the sample has no query");
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      if (!number.contains(sample[i].id)) {
+        detail::bad_argument(kWho, "query ", i, " of the sample asks for ", detail::shown(sample[i].id),
+                             ", which is no product");
+      }
+      if (sample[i].vectors.empty()) detail::bad_argument(kWho, "query ", i, " of the sample has no vector");
+    }
+  }
+
+  Evidence evidence_of(const LabelledQuery& query) const {
+    Evidence evidence;
+    for (const auto& [modality, vector] : query.vectors) see(evidence, modality, vector);
+    return evidence;
+  }
+
+  /// `searches`: the times of each route, if they are wanted.
+  std::vector<Judged> judge(const std::vector<LabelledQuery>& sample, const AdaptiveOptions& options,
+                            std::map<Route, std::vector<double>>* searches = nullptr) const {
+    AdaptiveOptions first = options;
+    first.k = 1;
+    std::vector<Judged> result;
+    Watch watch;
+    const auto timed = [&](Route route) {
+      const double passed = watch.lap();
+      if (searches != nullptr) (*searches)[route].push_back(passed);
+    };
+    for (const LabelledQuery& query : sample) {
+      Judged judged;
+      Evidence evidence;
+      for (const Modality modality : by_cost(query.vectors)) {
+        see(evidence, modality, query.vectors.at(modality));
+        const Route route = judged.stages.empty() ? Route::simple : Route::moderate;
+        watch.lap();
+        const Verdict found = verdict(evidence, route, first);
+        timed(route);
+        judged.stages.push_back({.modality = modality,
+                                 .which = evidence.which,
+                                 .odds = found.odds,
+                                 .confidence = corrected(policy.confidences, evidence.which, found.odds),
+                                 .agreement = agreement(evidence),
+                                 .right = found.hits[0].id == query.id});
+      }
+      judged.complex_right = judged.stages.back().right;
+      if (judged.stages.size() > 1) {
+        watch.lap();
+        judged.complex_right = verdict(evidence, Route::complex, first).hits[0].id == query.id;
+        timed(Route::complex);
+      }
+      result.push_back(std::move(judged));
+    }
+    return result;
+  }
+
+  /// `lost`, `won`: right answers of the complex route that these thresholds miss, and the reverse.
+  OperatingPoint point(const std::vector<Judged>& sample, double confidence, double agreement,
+                       std::int64_t* lost = nullptr, std::int64_t* won = nullptr) const {
+    OperatingPoint sum{.confidence = confidence, .agreement = agreement};
+    std::int64_t computed = 0, there = 0;
+    for (const Judged& judged : sample) {
+      const std::size_t last = judged.stages.size() - 1;
+      std::size_t i = 0;
+      const auto agrees = [&] { return i == 0 || (agreement < kNever && judged.stages[i].agreement >= agreement); };
+      const auto enough = [&] { return confidence < kNever && judged.stages[i].confidence >= confidence && agrees(); };
+      while (i < last && !enough()) ++i;
+      const Route route = i == 0 ? Route::simple : agrees() ? Route::moderate : Route::complex;
+      const bool right = route == Route::complex ? judged.complex_right : judged.stages[i].right;
+      for (std::size_t j = 0; j <= i; ++j) sum.milliseconds += cost(judged.stages[j].modality);
+      sum.milliseconds += cost(route);
+      sum.right += right;
+      (route == Route::simple ? sum.simple : route == Route::moderate ? sum.moderate : sum.complex) += 1;
+      computed += static_cast<std::int64_t>(i) + 1;
+      there += static_cast<std::int64_t>(last) + 1;
+      if (lost != nullptr) *lost += judged.complex_right && !right;
+      if (won != nullptr) *won += right && !judged.complex_right;
+    }
+    const auto count = static_cast<double>(sample.size());
+    for (double* mean : {&sum.milliseconds, &sum.simple, &sum.moderate, &sum.complex}) *mean /= count;
+    sum.quality = static_cast<double>(sum.right) / count;
+    sum.towers = static_cast<double>(computed) / static_cast<double>(there);
+    return sum;
+  }
+
+  AdaptiveCurve curve(const std::vector<Judged>& judged) const {
+    AdaptiveCurve curve{.points = {},
+                        .always_simple = point(judged, 0, 0),
+                        .always_complex = point(judged, kNever, kNever),
+                        .chosen = point(judged, policy.confidence, policy.agreement),
+                        .count = std::ssize(judged)};
+    std::vector<OperatingPoint> all;
+    for (const double confidence : kThresholds) {
+      for (const double agreement : kThresholds) all.push_back(point(judged, confidence, agreement));
+    }
+    std::ranges::stable_sort(all, [](const OperatingPoint& a, const OperatingPoint& b) {
+      return a.milliseconds != b.milliseconds ? a.milliseconds < b.milliseconds : a.right > b.right;
+    });
+    for (const OperatingPoint& p : all) {
+      if (curve.points.empty() || p.right > curve.points.back().right) curve.points.push_back(p);
+    }
+    return curve;
+  }
+
+  void fit_costs(const std::vector<LabelledQuery>& sample) {
+    std::map<Modality, std::pair<double, std::int64_t>> sums;
+    for (const LabelledQuery& query : sample) {
+      for (const auto& [modality, passed] : query.milliseconds) {
+        sums[modality].first += passed;
+        ++sums[modality].second;
+      }
+    }
+    for (const auto& [modality, sum] : sums) policy.towers[modality] = sum.first / static_cast<double>(sum.second);
+  }
+
+  void fit_chances(const std::vector<LabelledQuery>& sample) {
+    std::map<Modality, std::vector<Tensor>> similarities;
+    std::map<Modality, std::vector<std::int64_t>> right;
+    for (const LabelledQuery& query : sample) {
+      for (const auto& [modality, vector] : query.vectors) {
+        similarities[modality].push_back(search->similarities(vector));
+        right[modality].push_back(number.at(query.id));
+      }
+    }
+    for (const auto& [modality, rows] : similarities) {
+      policy.chances[modality] = most_likely(torch::stack(rows), torch::tensor(right[modality]));
+    }
+  }
+
+  /// The learned fusion's chances, and what share makes the right products most likely.
+  void fit_fusion(const std::vector<LabelledQuery>& sample) {
+    std::vector<Tensor> similarities, products;
+    std::vector<std::int64_t> right;
+    for (const LabelledQuery& query : sample) {
+      const Evidence evidence = evidence_of(query);
+      const Tensor vector = fused(evidence);
+      if (!vector.defined()) continue;
+      similarities.push_back(search->similarities(vector));
+      products.push_back(mixed(evidence));
+      right.push_back(number.at(query.id));
+    }
+    if (right.empty()) return;
+    const Tensor target = torch::tensor(right);
+    policy.fusion = most_likely(torch::stack(similarities), target);
+    const Tensor learned = log_chances(torch::stack(similarities), policy.fusion), product = torch::stack(products);
+    double least = INFINITY;
+    for (int tenths = 0; tenths <= 10; ++tenths) {
+      const double share = tenths / 10.0;
+      const double loss =
+          torch::nll_loss(((1 - share) * product + share * learned).log_softmax(1), target).item<double>();
+      if (loss >= least) continue;
+      least = loss;
+      policy.fusion_share = share;
+    }
+  }
+
+  /// Matched pairs are the sample's own, mismatched ones join queries for two products.
+  void fit_agreements(const std::vector<LabelledQuery>& sample, std::uint64_t seed) {
+    std::vector<Evidence> evidence;
+    for (const LabelledQuery& query : sample) evidence.push_back(evidence_of(query));
+    std::mt19937_64 random(seed);
+    for (std::size_t a = 0; a < kModalities.size(); ++a) {
+      for (std::size_t b = a + 1; b < kModalities.size(); ++b) {
+        const Modality first = kModalities[a], second = kModalities[b];
+        std::vector<std::size_t> with_second;
+        for (std::size_t i = 0; i < sample.size(); ++i) {
+          if (evidence[i].chances.contains(second)) with_second.push_back(i);
+        }
+        std::vector<std::pair<double, bool>> cases;
+        for (std::size_t i = 0; i < sample.size(); ++i) {
+          if (!evidence[i].chances.contains(first) || !evidence[i].chances.contains(second)) continue;
+          const Tensor& mine = evidence[i].chances.at(first);
+          cases.emplace_back(pair_odds(mine, evidence[i].chances.at(second)), true);
+          constexpr int kTries = 100;  // a sample that is nearly all of one product may have no other at hand
+          for (int attempt = 0; attempt < kTries; ++attempt) {
+            const std::size_t other = with_second[random() % with_second.size()];
+            if (sample[other].id == sample[i].id) continue;
+            cases.emplace_back(pair_odds(mine, evidence[other].chances.at(second)), false);
+            break;
+          }
+        }
+        if (!cases.empty()) policy.agreements[{first, second}] = fit_correction(cases);
+      }
+    }
+  }
+
+  void fit_confidences(const std::vector<Judged>& sample) {
+    std::map<Modalities, std::vector<std::pair<double, bool>>> cases;
+    for (const Judged& judged : sample) {
+      for (const Judged::Stage& stage : judged.stages) cases[stage.which].emplace_back(stage.odds, stage.right);
+    }
+    for (const auto& [which, seen] : cases) policy.confidences[which] = fit_correction(seen);
+  }
+
+  /// The cheapest thresholds that keep enough of the right answers. What they lose and win against the complex route is
+  /// a difference of counts, whose deviation is at most the root of their sum; one lost answer is added, so that a
+  /// small sample without any does not count as proof.
+  void fit_thresholds(const std::vector<Judged>& sample, const AdaptiveFitOptions& options) {
+    policy.confidence = policy.agreement = kNever;
+    const OperatingPoint whole = point(sample, kNever, kNever);
+    const double allowed = (1 - options.wanted) * static_cast<double>(whole.right);
+    const double deviations = std::sqrt(2.0) * torch::erfinv(torch::tensor(2 * options.assurance - 1)).item<double>();
+    double least = whole.milliseconds;
+    for (const double confidence : kThresholds) {
+      for (const double agreement : kThresholds) {
+        std::int64_t lost = 0, won = 0;
+        const OperatingPoint tried = point(sample, confidence, agreement, &lost, &won);
+        const double net = static_cast<double>(lost - won);
+        if (net + deviations * std::sqrt(static_cast<double>(lost + won + 1)) > allowed) continue;
+        if (tried.milliseconds >= least) continue;
+        least = tried.milliseconds;
+        policy.confidence = confidence;
+        policy.agreement = agreement;
+      }
+    }
+  }
+};
+
+AdaptiveInference::AdaptiveInference(std::shared_ptr<const ProductSearch> search, AdaptivePolicy policy, Fusion fusion)
+    : impl_(std::make_unique<Impl>()) {
+  if (!search) detail::bad_argument(kWho, "a product search is wanted, there is none");
+  check_policy(policy);
+  if (fusion) {
+    check_fusion(fusion, search->embedder().dim());
+    fusion->eval();
+  }
+  const std::vector<Product>& products = search->products();
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    impl_->number.emplace(products[i].id, static_cast<std::int64_t>(i));
+  }
+  impl_->search = std::move(search);
+  impl_->policy = std::move(policy);
+  impl_->fusion = std::move(fusion);
+}
+
+AdaptiveInference::~AdaptiveInference() = default;
+AdaptiveInference::AdaptiveInference(AdaptiveInference&&) noexcept = default;
+AdaptiveInference& AdaptiveInference::operator=(AdaptiveInference&&) noexcept = default;
+
+AdaptiveInference AdaptiveInference::load(std::shared_ptr<const ProductSearch> search, const fs::path& directory) {
+  if (!search) detail::bad_argument(kWho, "a product search is wanted, there is none");
+  const Json config = detail::read_module_config(kWho, directory, kModelType);
+  const std::string& model = search->embedder().name();
+  if (const auto found = detail::get<std::string>(kWho, config, "model"); found != model) {
+    detail::failure(kWho, directory.string(), " was fitted for the model ", detail::shown(found), ", this is ", model);
+  }
+  Fusion fusion{nullptr};
+  if (fs::is_directory(directory / kFusionFolder)) fusion = Fusion(FusionImpl::load(directory / kFusionFolder));
+  try {
+    return AdaptiveInference(std::move(search), policy_of(config), fusion);
+  } catch (const std::invalid_argument& error) {  // the file's mistake, not the caller's
+    detail::failure(kWho, directory.string(), ": ", error.what());
+  }
+}
+
+void AdaptiveInference::save(const fs::path& directory) const {
+  fs::create_directories(directory);
+  if (impl_->fusion) impl_->fusion->save(directory / kFusionFolder);
+  Json config{{"model_type", kModelType}, {"model", impl_->search->embedder().name()}};
+  config.update(json_of(impl_->policy));
+  detail::write_atomically(kWho, directory / "config.json", [&](std::ostream& out) { out << config.dump(2) << '\n'; });
+}
+
+AdaptiveAnswer AdaptiveInference::search(const Inputs& query, const AdaptiveOptions& options) const {
+  const Embedder& model = impl_->search->embedder();
+  Towers towers;
+  if (query.image) towers[Modality::image] = [&] { return model.embed_image(*query.image); };
+  if (query.text) towers[Modality::text] = [&] { return model.embed_text(*query.text); };
+  if (query.audio) towers[Modality::audio] = [&] { return model.embed_audio(*query.audio); };
+  return search(towers, options);
+}
+
+AdaptiveAnswer AdaptiveInference::search(const Towers& query, const AdaptiveOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  if (query.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
+  AdaptiveAnswer answer;
+  Evidence evidence;
+  double searching = 0;
+  const std::vector<Modality> order = impl_->by_cost(query);
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    Watch watch;
+    const Tensor vector = query.at(order[i])();
+    answer.milliseconds.emplace_back(to_string(order[i]), watch.lap());
+    impl_->see(evidence, order[i], vector);
+    answer.computed.push_back(order[i]);
+    if (i > 0) answer.agreement = impl_->agreement(evidence);
+    const bool agree = i == 0 || impl_->agree(*answer.agreement), last = i + 1 == order.size();
+    if (agree || last) {
+      answer.route = i == 0 ? Route::simple : agree ? Route::moderate : Route::complex;
+      Verdict found = impl_->verdict(evidence, answer.route, options);
+      answer.confidence = corrected(impl_->policy.confidences, evidence.which, found.odds);
+      answer.hits = std::move(found.hits);
+    }
+    searching += watch.lap();
+    if (last || (agree && impl_->sure(answer.confidence))) {
+      answer.skipped.assign(order.begin() + static_cast<std::ptrdiff_t>(i) + 1, order.end());
+      break;
+    }
+  }
+  answer.milliseconds.emplace_back("search", searching);
+  return answer;
+}
+
+LabelledQuery AdaptiveInference::embed(const std::string& id, const Inputs& query) const {
+  const Embedder& model = impl_->search->embedder();
+  LabelledQuery labelled{.id = id, .vectors = {}};
+  Watch watch;
+  const auto add = [&](Modality modality, const Tensor& vector) {
+    labelled.vectors[modality] = vector;
+    labelled.milliseconds[modality] = watch.lap();
+  };
+  if (query.image) add(Modality::image, model.embed_image(*query.image));
+  if (query.text) add(Modality::text, model.embed_text(*query.text));
+  if (query.audio) add(Modality::audio, model.embed_audio(*query.audio));
+  if (labelled.vectors.empty()) detail::bad_argument(kWho, "the query for ", detail::shown(id), " has no modality");
+  return labelled;
+}
+
+std::vector<LabelledQuery> AdaptiveInference::embed(const std::vector<std::pair<std::string, Inputs>>& queries) const {
+  std::vector<LabelledQuery> labelled;
+  for (const auto& [id, query] : queries) labelled.push_back(embed(id, query));
+  return labelled;
+}
+
+AdaptiveCurve AdaptiveInference::fit(const std::vector<LabelledQuery>& sample, const AdaptiveFitOptions& options) {
+  const torch::NoGradGuard no_grad;
+  if (!(options.wanted > 0 && options.wanted <= 1) || !(options.assurance >= 0.5 && options.assurance < 1)) {
+    detail::bad_argument(kWho, "wanted must lie in (0, 1] and assurance in [0.5, 1); got ", options.wanted, " and ",
+                         options.assurance);
+  }
+  impl_->check(sample);
+  for (const LabelledQuery& query : sample) impl_->evidence_of(query);  // refuses bad vectors before anything changes
+  if (std::ranges::all_of(sample, [&](const LabelledQuery& query) { return query.id == sample[0].id; })) {
+    detail::bad_argument(kWho, "all queries of the sample ask for ", detail::shown(sample[0].id),
+                         ": at least two products are wanted");
+  }
+  impl_->fit_costs(sample);
+  impl_->fit_chances(sample);
+  impl_->policy.confidences.clear();
+  impl_->policy.agreements.clear();
+  impl_->fit_fusion(sample);
+  impl_->fit_agreements(sample, options.seed);
+  std::map<Route, std::vector<double>> searches;
+  impl_->fit_confidences(impl_->judge(sample, options.search, &searches));
+  for (const auto& [route, times] : searches) {
+    impl_->policy.searches[route] =
+        std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size());
+  }
+  const std::vector<Judged> judged = impl_->judge(sample, options.search);
+  impl_->fit_thresholds(judged, options);
+  return impl_->curve(judged);
+}
+
+AdaptiveCurve AdaptiveInference::curve(const std::vector<LabelledQuery>& sample, const AdaptiveOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  impl_->check(sample);
+  return impl_->curve(impl_->judge(sample, options));
+}
+
+std::vector<OperatingPoint> AdaptiveInference::measure(const std::vector<LabelledQuery>& sample,
+                                                       const std::vector<std::pair<double, double>>& thresholds,
+                                                       const AdaptiveOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  impl_->check(sample);
+  const std::vector<Judged> judged = impl_->judge(sample, options);
+  std::vector<OperatingPoint> points;
+  for (const auto& [confidence, agreement] : thresholds) {
+    if (!is_share(confidence) || !is_share(agreement)) {
+      detail::bad_argument(kWho, "thresholds must lie in [0, 1]; got ", confidence, " and ", agreement);
+    }
+    points.push_back(impl_->point(judged, confidence, agreement));
+  }
+  return points;
+}
+
+const AdaptivePolicy& AdaptiveInference::policy() const { return impl_->policy; }
+const ProductSearch& AdaptiveInference::products() const { return *impl_->search; }
+const Fusion& AdaptiveInference::fusion() const { return impl_->fusion; }
+
+}  // namespace trine
