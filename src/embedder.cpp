@@ -8,6 +8,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "encoders/encoder_directory.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
@@ -21,25 +22,6 @@ namespace {
 
 constexpr const char* kWho = "Embedder";
 constexpr double kShortestClip = 0.1;  ///< seconds
-
-fs::path home_cache() {
-  const auto variable = [](const char* name) -> fs::path {
-    const char* value = std::getenv(name);
-    return value == nullptr ? "" : value;
-  };
-  if (const fs::path cache = variable("TRINE_CACHE"); !cache.empty()) return cache;
-  if (const fs::path cache = variable("XDG_CACHE_HOME"); !cache.empty()) return cache / "trine";
-  return variable("HOME") / ".cache" / "trine";
-}
-
-/// The folder of an encoder that a model names: beside the model's config, else in the cache.
-fs::path encoder_directory(const fs::path& model, const std::string& name) {
-  if (fs::is_directory(model / name)) return model / name;
-  const fs::path cached = home_cache() / "encoders" / name;
-  if (fs::is_directory(cached)) return cached;
-  detail::failure(kWho, "the encoder ", name, " of ", model, " is not in the cache ", home_cache(),
-                  ": run `python -m trine.fetch`, or set TRINE_CACHE");
-}
 
 /// What follows an encoder: a linear layer if its weights name one.
 Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in, std::int64_t out) {
@@ -76,13 +58,6 @@ Image pixels_of(const ImageInput& input) {
   return read_image(std::get<fs::path>(input));
 }
 
-Audio samples_of(const AudioInput& input, int sample_rate) {
-  if (const auto* clip = std::get_if<Audio>(&input)) {
-    return make_audio(clip->samples, 1, clip->sample_rate, {.sample_rate = sample_rate});
-  }
-  return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
-}
-
 /// What goes before every text, as sentence-transformers decides it.
 std::string prompt_of(const Prompts& prompts, const EmbedOptions& options) {
   if (options.prompt) return *options.prompt;
@@ -103,11 +78,6 @@ Tensor truncated(const Tensor& vectors, std::int64_t truncate_dim) {
     detail::bad_argument(kWho, "truncate_dim is ", truncate_dim, ", wanted 1 to ", vectors.size(1), ", or 0 for all");
   }
   return normalise(vectors.slice(1, 0, truncate_dim));
-}
-
-std::string name_of(const AudioInput& input) {
-  const auto* path = std::get_if<fs::path>(&input);
-  return path == nullptr ? "the clip" : path->string();
 }
 
 }  // namespace
@@ -180,7 +150,7 @@ struct Embedder::Impl {
   }
 
   void load_image(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = detail::encoder_directory(kWho, directory, detail::get<std::string>(kWho, tower, "encoder"));
     const std::optional<fs::path> weights = weights_of(tower);
     image = weights ? load_efficientnet(folder, weights) : load_encoder(folder).image;
     if (!image) detail::failure(kWho, folder, " holds no image encoder");
@@ -189,7 +159,7 @@ struct Embedder::Impl {
   }
 
   void load_text(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = detail::encoder_directory(kWho, directory, detail::get<std::string>(kWho, tower, "encoder"));
     text = load_encoder(folder).text;
     if (!text) detail::failure(kWho, folder, " holds no text encoder");
     text_projection = load_projection(open(weights_of(tower)), text->dim(), dim);
@@ -197,7 +167,7 @@ struct Embedder::Impl {
   }
 
   void load_audio(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = detail::encoder_directory(kWho, directory, detail::get<std::string>(kWho, tower, "encoder"));
     audio = load_encoder(folder).audio;
     if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
     const std::optional<Checkpoint> weights = open(weights_of(tower));
@@ -253,7 +223,7 @@ struct Embedder::Impl {
 
   /// A spoken clip -> (dim), not normalised.
   Tensor embed(const AudioInput& input, Coverage& coverage) const {
-    const Audio clip = samples_of(input, audio->sample_rate());
+    const Audio clip = samples_of(input, {.sample_rate = audio->sample_rate()});
     coverage.total = coverage.used = clip.seconds();
     if (clip.seconds() < kShortestClip) {
       detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,

@@ -23,7 +23,6 @@
 namespace trine {
 
 using ImageInput = std::variant<std::filesystem::path, Image>;  ///< a file, or pixels
-using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or mono samples at any rate
 
 /// What one thing looks like, reads like and sounds like; any non-empty subset.
 struct Inputs {

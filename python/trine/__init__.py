@@ -29,9 +29,11 @@ from ._trine import (
     ImageEncoder,
     Product,
     Reason,
+    Segment,
     Similarity,
     TextEncoder,
     Tokenizer,
+    Transcript,
     __version__,
     load_encoder,
     read_catalogue,
@@ -41,6 +43,7 @@ from .embedder import Description, Embedder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
 
 __all__ = [
@@ -57,7 +60,10 @@ __all__ = [
     "Encoders",
     "ImageEncoder",
     "Similarity",
+    "Segment",
     "TextEncoder",
+    "Transcriber",
+    "Transcript",
     "load_encoder",
     # embedder
     "Description",

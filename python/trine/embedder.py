@@ -55,9 +55,7 @@ class Embedder:
 
     def __init__(self, model: _inputs.PathLike | None = None, *, revision: str | None = None) -> None:
         if model is None:
-            directory = Path(_trine.default_model_directory())
-            if (directory / "sources.json").is_file():
-                fetch.ensure(directory)
+            directory = _default_directory()
         else:
             directory = _locate(_inputs.path(model), revision)
         self._model = _trine.Embedder.load(directory)
@@ -378,6 +376,14 @@ def _outside() -> int:
     while frame.f_back and frame.f_globals.get("__package__") == __package__:
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _default_directory() -> Path:
+    """The default model, its encoders fetched when they are not there yet."""
+    directory = Path(_trine.default_model_directory())
+    if (directory / "sources.json").is_file():
+        fetch.ensure(directory)
+    return directory
 
 
 def _locate(model: str, revision: str | None) -> Path:
