@@ -77,8 +77,8 @@ def compare_tokens(corpus, count):
         with torch.no_grad():
             wanted = model.generate(mel, return_timestamps=False)[0].tolist()
             stamped = model.generate(mel, return_timestamps=True, force_unique_generate_call=True)[0].tolist()
-        end = model.generation_config.eos_token_id
-        wanted, stamped = ([t for t in tokens if t != end] for tokens in (wanted, stamped))
+        edges = (model.generation_config.decoder_start_token_id, model.generation_config.eos_token_id)
+        wanted, stamped = ([t for t in tokens if t not in edges] for tokens in (wanted, stamped))
         heard, with_times = transcriber.transcribe(clip), transcriber.transcribe(clip, timestamps=True)
         equal += heard.tokens == wanted
         timed += with_times.tokens == stamped
