@@ -85,10 +85,10 @@ def reference(model, backend, samples, **options):
     begin = model.generation_config.no_timestamps_token_id + 1
     text_of = lambda ids: backend.decode([t for t in ids if t < begin])  # noqa: E731
     segments = [
-        {"start": float(s["start"]), "end": float(s["end"]), "text": text_of(s["tokens"].tolist()).strip()}
+        {"start": float(s["start"]), "end": float(s["end"]), "text": text_of(s["tokens"].tolist()).strip(" \t\n\r")}
         for s in found["segments"][0]
     ]
-    return {"tokens": tokens, "segments": segments, "text": text_of(tokens).strip()}
+    return {"tokens": tokens, "segments": segments, "text": text_of(tokens).strip(" \t\n\r")}
 
 
 def hum(count):
