@@ -47,7 +47,7 @@ class Transcriber:
         - language: a code like "de", for multilingual checkpoints; None: detected in the first window;
         - task: "transcribe", or "translate" into English, for multilingual checkpoints;
         - whole_window: each clip padded to 30 s, as the model was trained; False: its own length and half a second of
-          silence, several times faster for short clips, a little less accurate;
+          silence, faster for short clips, less accurate: the decoder loops more often;
         - max_tokens: of one window; None: as many as the checkpoint allows.
 
         ValueError for a language or task that the checkpoint does not know and for samples that are not finite,

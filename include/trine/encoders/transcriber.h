@@ -36,7 +36,7 @@ struct TranscribeOptions {
   std::string language = {};  ///< code ("de"), for multilingual checkpoints; empty: detected in the first window
   SpeechTask task = SpeechTask::transcribe;  ///< multilingual checkpoints can also translate into English
   /// Every window padded to its full length (30 s), as the checkpoint was trained; otherwise the clip and half a second
-  /// of silence: several times faster for a short clip, a little less accurate.
+  /// of silence: faster for a short clip, less accurate: the decoder loops more often.
   bool whole_window = true;
   std::int64_t max_tokens = 0;  ///< of one window; 0: as many as the checkpoint allows
 };
