@@ -11,6 +11,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "detail/sha256.h"
+#include "encoders/encoder_directory.h"
 #include "encoders/inputs.h"
 #include "encoders/sources.h"
 #include "encoders/windows.h"
@@ -28,15 +29,6 @@ namespace {
 
 constexpr const char* kWho = "Embedder";
 constexpr double kShortestClip = 0.1;  ///< seconds
-
-/// The folder of an encoder that a model names: beside the model's config, else in the cache.
-fs::path encoder_directory(const fs::path& model, const std::string& name) {
-  if (fs::is_directory(model / name)) return model / name;
-  const fs::path cached = cache_directory() / "encoders" / name;
-  if (fs::is_directory(cached)) return cached;
-  detail::failure(kWho, "the encoder ", name, " of ", model, " is not in the cache ", cache_directory(),
-                  ": run `python -m trine.fetch`, or set TRINE_CACHE");
-}
 
 /// What follows an encoder: a linear layer if its weights name one.
 Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in, std::int64_t out) {
@@ -78,11 +70,6 @@ std::vector<fs::path> files_of(const fs::path& directory) {
   }
   std::ranges::sort(files);
   return files;
-}
-
-std::string name_of(const AudioInput& input) {
-  const auto* path = std::get_if<fs::path>(&input);
-  return path == nullptr ? "the clip" : path->string();
 }
 
 }  // namespace
@@ -154,7 +141,7 @@ struct Embedder::Impl {
   }
 
   fs::path encoder_of(Modality modality, const detail::Json& tower) {
-    folders[modality] = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    folders[modality] = detail::encoder_directory(kWho, directory, detail::get<std::string>(kWho, tower, "encoder"));
     return sources.emplace_back(folders[modality]);
   }
 
@@ -270,7 +257,7 @@ struct Embedder::Impl {
 
   /// A clip as the encoder gets it, and where it begins in the file, in seconds.
   std::pair<Audio, double> sound_of(const AudioInput& input, Coverage& coverage) const {
-    Audio clip = detail::samples_of(input, audio->sample_rate());
+    Audio clip = samples_of(input, {.sample_rate = audio->sample_rate()});
     coverage.total = coverage.used = clip.seconds();
     if (clip.seconds() < kShortestClip) {
       detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,

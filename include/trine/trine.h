@@ -26,10 +26,12 @@
 #include "trine/encoders/preprocess.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
+#include "trine/encoders/transcriber.h"
 #include "trine/encoders/transformer.h"
 #include "trine/encoders/vit.h"
 #include "trine/encoders/wav2vec2.h"
 #include "trine/encoders/whisper.h"
+#include "trine/encoders/whisper_decoder.h"
 
 // 3. features enter the shared space
 #include "trine/embedder.h"

@@ -52,6 +52,13 @@ vocab.json with merges.txt, SentencePiece models.
           },
           py::arg("text"), py::kw_only(), py::arg("max_length") = 0,
           "The tokens of a text, cut to max_length (special tokens included; 0: no limit).")
+      .def(
+          "decode",
+          [](const Tokenizer& self, const std::vector<std::int32_t>& ids, bool skip_special_tokens) {
+            return self.decode(ids, skip_special_tokens);
+          },
+          py::arg("ids"), py::kw_only(), py::arg("skip_special_tokens") = true, NoGil(),
+          "The text of token ids; RuntimeError where the file's decoder is not ByteLevel (GPT-2, RoBERTa, Whisper).")
       .def_property_readonly("pad_id", &Tokenizer::pad_id, "The id that fills short rows.")
       .def_property_readonly("max_length", &Tokenizer::max_length,
                              "Most tokens that the model was made for, as the files say; 0 if they say nothing.")

@@ -26,6 +26,7 @@ PYBIND11_MODULE(_trine, m) {
   bind_input(m);
   bind_encoders(m);
   bind_classifier(m);
+  bind_transcriber(m);
   bind_embedder(m);
   bind_fusion(m);
   bind_search(m);

@@ -23,6 +23,7 @@ namespace py = pybind11;
 void bind_input(py::module_& m);
 void bind_encoders(py::module_& m);
 void bind_classifier(py::module_& m);
+void bind_transcriber(py::module_& m);
 void bind_embedder(py::module_& m);
 void bind_fusion(py::module_& m);
 void bind_search(py::module_& m);

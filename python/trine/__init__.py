@@ -30,9 +30,11 @@ from ._trine import (
     ImageEncoder,
     Product,
     Reason,
+    Segment,
     Similarity,
     TextEncoder,
     Tokenizer,
+    Transcript,
     __version__,
     load_clap,
     read_catalogue,
@@ -44,6 +46,7 @@ from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
 
 __all__ = [
@@ -61,7 +64,10 @@ __all__ = [
     "Encoders",
     "ImageEncoder",
     "Similarity",
+    "Segment",
     "TextEncoder",
+    "Transcriber",
+    "Transcript",
     "load_clap",
     "load_encoder",
     # embedder

@@ -62,9 +62,7 @@ class Embedder:
         self, model: _inputs.PathLike | None = None, *, revision: str | None = None, local_files_only: bool = False
     ) -> None:
         if model is None:
-            directory = Path(_trine.default_model_directory())
-            if (directory / "sources.json").is_file():
-                fetch.ensure(directory)
+            directory = _default_directory()
         else:
             directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
         self._model = _trine.Embedder.load(directory)
@@ -512,3 +510,11 @@ def _outside() -> int:
     while frame.f_back and frame.f_globals.get("__package__") == __package__:
         level, frame = level + 1, frame.f_back
     return level
+
+
+def _default_directory() -> Path:
+    """The default model, its encoders fetched when they are not there yet."""
+    directory = Path(_trine.default_model_directory())
+    if (directory / "sources.json").is_file():
+        fetch.ensure(directory)
+    return directory

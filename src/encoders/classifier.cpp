@@ -290,7 +290,7 @@ Tensor Classifier::audio_logits(const std::vector<AudioInput>& audios) const {
   const AudioEncoder& network = *impl_->network.audio;
   Tensor logits = torch::empty({std::ssize(audios), std::ssize(labels())});
   for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on
-    logits[static_cast<std::int64_t>(i)] = network.encode(detail::samples_of(audios[i], network.sample_rate()))[0];
+    logits[static_cast<std::int64_t>(i)] = network.encode(samples_of(audios[i], {.sample_rate = network.sample_rate()}))[0];
   }
   return logits;
 }

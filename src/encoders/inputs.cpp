@@ -22,13 +22,6 @@ Image pixels_of(const char* who, const ImageInput& input) {
   return read_image(std::get<fs::path>(input));
 }
 
-Audio samples_of(const AudioInput& input, int sample_rate) {
-  if (const auto* clip = std::get_if<Audio>(&input)) {
-    return make_audio(clip->samples, 1, clip->sample_rate, {.sample_rate = sample_rate});
-  }
-  return read_audio(std::get<fs::path>(input), {.sample_rate = sample_rate});
-}
-
 Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
   std::vector<Tensor> pixels(images.size());
   at::parallel_for(0, std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {

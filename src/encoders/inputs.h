@@ -14,9 +14,6 @@ namespace trine::detail {
 /// The pixels, those given refused where their number does not fit.
 Image pixels_of(const char* who, const ImageInput& input);
 
-/// The samples at a rate of Hz.
-Audio samples_of(const AudioInput& input, int sample_rate);
-
 /// Pictures through an encoder: made ready side by side, those of one size together through the network. Memory grows
 /// with their number. -> (N, dim)
 torch::Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images);

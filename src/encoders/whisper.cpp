@@ -7,6 +7,7 @@
 #include "detail/json.h"
 #include "encoders/config.h"
 #include "encoders/text_network.h"
+#include "encoders/whisper_attention.h"
 
 namespace trine {
 
@@ -26,13 +27,9 @@ constexpr double kPositionsASecond = 50;
 /// Attention and a feed-forward part, each with a norm before it. (N, T, d_model) -> (N, T, d_model)
 class WhisperLayerImpl : public torch::nn::Module {
  public:
-  explicit WhisperLayerImpl(const WhisperConfig& config) : heads_(config.encoder_attention_heads) {
+  explicit WhisperLayerImpl(const WhisperConfig& config) {
     const std::int64_t dim = config.d_model;
-    const auto attention = register_module("self_attn", std::make_shared<torch::nn::Module>());
-    key_ = attention->register_module("k_proj", Linear(dim, dim, /*with_bias=*/false));
-    value_ = attention->register_module("v_proj", Linear(dim, dim));
-    query_ = attention->register_module("q_proj", Linear(dim, dim));
-    out_ = attention->register_module("out_proj", Linear(dim, dim));
+    attention_ = register_module("self_attn", WhisperAttention(dim, config.encoder_attention_heads));
     attention_norm_ = register_module("self_attn_layer_norm", LayerNorm(dim));
     expand_ = register_module("fc1", Linear(dim, config.encoder_ffn_dim));
     contract_ = register_module("fc2", Linear(config.encoder_ffn_dim, dim));
@@ -41,14 +38,12 @@ class WhisperLayerImpl : public torch::nn::Module {
 
   Tensor forward(const Tensor& input, const Tensor& mask) const {
     const Tensor a = attention_norm_->forward(input);
-    const Tensor x =
-        input + out_->forward(self_attention(query_->forward(a), key_->forward(a), value_->forward(a), heads_, mask));
+    const Tensor x = input + attention_->forward(a, attention_->key(a), attention_->value(a), mask);
     return x + contract_->forward(torch::gelu(expand_->forward(feed_forward_norm_->forward(x))));
   }
 
  private:
-  std::int64_t heads_;
-  Linear key_{nullptr}, value_{nullptr}, query_{nullptr}, out_{nullptr};
+  WhisperAttention attention_{nullptr};
   LayerNorm attention_norm_{nullptr};
   Linear expand_{nullptr}, contract_{nullptr};
   LayerNorm feed_forward_norm_{nullptr};

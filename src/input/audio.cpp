@@ -179,6 +179,16 @@ Audio make_audio(std::span<const float> samples, int channels, int sample_rate, 
   return sink.finish();
 }
 
+Audio samples_of(const AudioInput& input, const AudioOptions& options) {
+  if (const auto* clip = std::get_if<Audio>(&input)) return make_audio(clip->samples, 1, clip->sample_rate, options);
+  return read_audio(std::get<std::filesystem::path>(input), options);
+}
+
+std::string name_of(const AudioInput& input) {
+  const auto* path = std::get_if<std::filesystem::path>(&input);
+  return path == nullptr ? "the clip" : path->string();
+}
+
 Audio trim_and_level(const Audio& clip, double* begin_seconds) {
   constexpr double kSilence = 3.1622776601683795e-5;  // power of -45 dB to the loudest frame
   constexpr double kActive = 1e-3;                    // of -30 dB

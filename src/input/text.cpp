@@ -1,5 +1,6 @@
 #include "trine/input/text.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "detail/error.h"
@@ -23,6 +24,7 @@ namespace {
 
 constexpr const char* kLoad = "Tokenizer::load";
 constexpr const char* kEncode = "Tokenizer::encode";
+constexpr const char* kDecode = "Tokenizer::decode";
 
 /// The value at `key`, null if there is none.
 const Json& part(const Json& file, const char* key) {
@@ -72,6 +74,8 @@ struct Tokenizer::Impl {
   detail::Vocabulary vocabulary;  // added tokens included
   detail::AddedTokens added;
   detail::PostProcessor post_processor;
+  std::string decoder;  // its type, empty without one
+  std::vector<std::int32_t> special_ids;
   std::int32_t pad_id = 0;
   std::int64_t max_length = 0;
 
@@ -95,6 +99,8 @@ Tokenizer::Impl::Impl(const Json& file, const Json& config) {
   vocabulary = model->vocabulary();
   added = detail::AddedTokens::from_json(kLoad, part(file, "added_tokens"), normalizer, vocabulary);
   post_processor = detail::PostProcessor::from_json(kLoad, part(file, "post_processor"), vocabulary.tokens.size());
+  decoder = detail::get_or<std::string>(kLoad, part(file, "decoder"), "type", "");
+  special_ids = added.special_ids();
   pad_id = read_pad_id(file, config, vocabulary);
   max_length = read_max_length(file, config);
 }
@@ -181,6 +187,19 @@ Encoding Tokenizer::encode(std::string_view text, std::int64_t max_length) const
   }
   impl_->post_processor(encoding);
   return encoding;
+}
+
+std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special_tokens) const {
+  if (impl_->decoder != "ByteLevel") {
+    failure(kDecode, "the decoder ", detail::shown(impl_->decoder), " of the file is not supported; wanted ByteLevel");
+  }
+  std::string bytes;
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= vocab_size()) continue;
+    if (skip_special_tokens && std::binary_search(impl_->special_ids.begin(), impl_->special_ids.end(), id)) continue;
+    bytes += detail::from_byte_alphabet(impl_->vocabulary.tokens[static_cast<std::size_t>(id)]);
+  }
+  return detail::replace_invalid_utf8(bytes);
 }
 
 std::int32_t Tokenizer::pad_id() const { return impl_->pad_id; }

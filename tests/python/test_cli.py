@@ -15,7 +15,19 @@ from conftest import GOLDEN, make_picture, make_voice, save_wav
 import trine
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
-COMMANDS = ("embed", "index", "search", "classify", "describe", "train", "evaluate", "advise", "convert", "verify")
+COMMANDS = (
+    "embed",
+    "transcribe",
+    "index",
+    "search",
+    "classify",
+    "describe",
+    "train",
+    "evaluate",
+    "advise",
+    "convert",
+    "verify",
+)
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
@@ -133,6 +145,8 @@ def test_help_begins_with_a_command(run):
         ["search", "--text", "a", "--weights", "text"],
         ["search", "--text", "a", "--weights", "words=1"],
         ["search", "--text", "a", "--weights", "text=nan"],
+        ["transcribe"],
+        ["transcribe", "a.wav", "--language"],
         ["embed"],
         ["embed", "--together", "--text", "a", "--text", "b"],
         ["embed", "--text", "a", "--long-input", "cut"],
@@ -307,6 +321,30 @@ def test_a_full_disk_is_said(trine_program, tiny_directory):
     with open("/dev/full", "w") as full:
         done = subprocess.run([trine_program, "describe", tiny_directory], stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 1 and b"stdout" in done.stderr
+
+
+def test_transcribe(run, tmp_path):
+    import trine
+
+    clip = tmp_path / "voice.wav"
+    save_wav(clip, make_voice(1.0))
+    wanted = trine.Transcriber(GOLDEN / "transcripts/english").transcribe(clip)
+    arguments = ["transcribe", clip, "--model", GOLDEN / "transcripts/english"]
+    row = json.loads(run(*arguments, "--json").stdout)
+    assert (row["text"], row["tokens"], row["repeated"]) == (wanted.text, wanted.tokens, wanted.repeated)
+    assert row["confidence"] == pytest.approx(wanted.confidence, abs=1e-5) and "language" not in row
+    assert run(*arguments).stdout.count(b"\n") == 1
+    assert run(*arguments, clip).stdout.count(b"voice.wav: ") == 2
+    assert run(*arguments, "--own-length").returncode == 0
+
+    save_wav(tmp_path / "silent.wav", np.zeros(16_000))
+    silent = run("transcribe", tmp_path / "silent.wav", "--model", GOLDEN / "transcripts/english", "--timestamps")
+    assert silent.returncode == 0 and silent.stdout == b"" and "Nothing is said" in silent.said
+    for more in (["--language", "de"], ["--translate"]):
+        done = run(*arguments, *more)
+        assert done.returncode == 1 and done.stdout == b"" and len(done.said.strip().splitlines()) == 1
+    assert run("transcribe").returncode == 2
+    assert run("transcribe", tmp_path / "missing.wav", "--model", GOLDEN / "transcripts/english").returncode == 1
 
 
 # --- what must be refused ---------------------------------------------------------------------------------------------

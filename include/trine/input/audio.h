@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string>
+#include <variant>
 #include <vector>
 
 #include "trine/export.h"
@@ -40,6 +42,14 @@ TRINE_API Audio read_audio(const std::filesystem::path& path, const AudioOptions
 /// The same from interleaved samples in memory: `samples[frame * channels + channel]`. Errors: std::invalid_argument.
 TRINE_API Audio make_audio(std::span<const float> samples, int channels, int sample_rate,
                            const AudioOptions& options = {});
+
+using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or mono samples at any rate
+
+/// Whichever it is, by `read_audio` or `make_audio`.
+TRINE_API Audio samples_of(const AudioInput& input, const AudioOptions& options = {});
+
+/// What messages call it: the path, or "the clip".
+TRINE_API std::string name_of(const AudioInput& input);
 
 /// Silence at both ends cut to 60 ms, the active part (frames of 10 ms within 30 dB of the loudest) set to -24 dBFS without
 /// clipping. A clip with less than 0.1 s of sound gives no samples. `begin`: the place of the result's first sample in the

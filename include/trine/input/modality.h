@@ -22,6 +22,5 @@ TRINE_API std::string_view to_string(Modality modality);
 TRINE_API Modality modality(std::string_view name);
 
 using ImageInput = std::variant<std::filesystem::path, Image>;  ///< a file, or pixels
-using AudioInput = std::variant<std::filesystem::path, Audio>;  ///< a file, or mono samples at any rate
 
 }  // namespace trine

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -21,7 +22,7 @@ struct Encoding {
   bool truncated = false;  ///< whether `max_length` cut something away
 };
 
-/// Text to token ids, from the tokenizer files of a checkpoint.
+/// Text to token ids and back, from the tokenizer files of a checkpoint.
 ///
 ///     auto tokenizer = trine::Tokenizer::load("all-MiniLM-L6-v2");
 ///     trine::Encoding e = tokenizer.encode("the red one");   // [CLS] the red one [SEP]
@@ -39,6 +40,11 @@ class TRINE_API Tokenizer {
   /// `max_length` counts special tokens; 0 = no limit. Text that is not valid UTF-8 is std::invalid_argument and names
   /// the byte; so is a character that the vocabulary lacks where it has no token for those.
   Encoding encode(std::string_view text, std::int64_t max_length = 0) const;
+
+  /// The text of ids, as the Hugging Face fast tokenizer gives it: ids without a token are left out, bytes that are no
+  /// valid UTF-8 become U+FFFD. With `skip_special_tokens` not those that the files call special.
+  /// Errors: std::runtime_error where the decoder of the file is not ByteLevel (GPT-2, RoBERTa, Qwen2, Whisper have it).
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special_tokens = true) const;
 
   std::int32_t pad_id() const;
   std::int64_t max_length() const;  ///< most tokens that the model was made for; 0 if the files do not say

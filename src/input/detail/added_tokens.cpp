@@ -81,6 +81,15 @@ AddedTokens AddedTokens::from_json(const char* who, const Json& json, const Norm
   return added;
 }
 
+std::vector<std::int32_t> AddedTokens::special_ids() const {
+  std::vector<std::int32_t> ids;
+  for (const Rule& rule : rules_) {
+    if (rule.special) ids.push_back(rule.id);
+  }
+  std::sort(ids.begin(), ids.end());
+  return ids;
+}
+
 std::vector<AddedTokens::Part> AddedTokens::split(std::u32string_view text, const Trie& patterns) const {
   std::vector<Part> parts;
   std::size_t done = 0;        // end of the last part

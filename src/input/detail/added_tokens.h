@@ -32,6 +32,9 @@ class AddedTokens {
 
   std::size_t size() const { return rules_.size(); }
 
+  /// Ids of those that carry no text ("special"), in order.
+  std::vector<std::int32_t> special_ids() const;
+
  private:
   struct Rule {
     std::string content;

@@ -117,6 +117,22 @@ void to_byte_alphabet(Normalized& text) {
   text = std::move(out);
 }
 
+std::string from_byte_alphabet(const std::string& token) {
+  static const std::map<char32_t, char> bytes = [] {
+    std::map<char32_t, char> out;
+    const std::array<char32_t, 256> alphabet = byte_alphabet();
+    for (std::size_t byte = 0; byte < alphabet.size(); ++byte) out[alphabet[byte]] = static_cast<char>(byte);
+    return out;
+  }();
+  std::string out;
+  for (const char32_t c : decode_utf8("Tokenizer::decode", token)) {
+    const auto found = bytes.find(c);
+    if (found == bytes.end()) return token;
+    out += found->second;
+  }
+  return out;
+}
+
 Normalizer Normalizer::from_json(const char* who, const Json& json) {
   Normalizer normalizer;
   if (!json.is_null()) normalizer.add(who, json);

@@ -36,4 +36,7 @@ class Normalizer {
 /// Each character as its UTF-8 bytes in the alphabet of GPT-2, where every byte is a visible character.
 void to_byte_alphabet(Normalized& text);
 
+/// The bytes that a token in that alphabet stands for; a token with any other character stands for its own bytes.
+std::string from_byte_alphabet(const std::string& token);
+
 }  // namespace trine::detail

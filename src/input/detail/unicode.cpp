@@ -169,6 +169,22 @@ Decoded decode_one(std::string_view text) {
   return {length, value};
 }
 
+/// Bytes at the start of `text` that could begin a character, 0 if the first cannot (the same table).
+std::size_t beginning_of_character(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned lead = byte(0);
+  if (lead < 0xC2 || lead > 0xF4) return 0;
+  const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  unsigned least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;  // of the second byte
+  unsigned most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+  std::size_t size = 1;
+  while (size < std::min(length, text.size()) && byte(size) >= least && byte(size) <= most) {
+    ++size;
+    least = 0x80, most = 0xBF;
+  }
+  return size;
+}
+
 }  // namespace
 
 std::u32string decode_utf8(const char* who, std::string_view text) {
@@ -181,6 +197,23 @@ std::u32string decode_utf8(const char* who, std::string_view text) {
     }
     out += one.value;
     at += one.length;
+  }
+  return out;
+}
+
+std::string replace_invalid_utf8(std::string_view bytes) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+  std::string out;
+  out.reserve(bytes.size());
+  for (std::size_t at = 0; at < bytes.size();) {
+    const std::string_view rest = bytes.substr(at, 4);
+    if (const Decoded one = decode_one(rest); one.length > 0) {
+      out += rest.substr(0, one.length);
+      at += one.length;
+      continue;
+    }
+    out += kReplacement;
+    at += std::max<std::size_t>(1, beginning_of_character(rest));
   }
   return out;
 }

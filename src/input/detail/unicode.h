@@ -17,6 +17,10 @@ std::u32string decode_utf8(const char* who, std::string_view text);
 /// Code points as UTF-8.
 std::string encode_utf8(std::u32string_view text);
 
+/// Bytes as UTF-8: U+FFFD for each longest beginning of a character that does not go on, and for each byte that begins
+/// none.
+std::string replace_invalid_utf8(std::string_view bytes);
+
 /// Bytes of one code point in UTF-8.
 constexpr std::size_t utf8_size(char32_t c) { return c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4; }
 

@@ -1,0 +1,150 @@
+"""Transcripts: tokens, segments and text as transformers' `generate` gives them."""
+
+import sys
+
+import numpy as np
+import pytest
+import trine
+from conftest import GOLDEN, make_voice
+
+TRANSCRIPTS = GOLDEN / "transcripts"
+
+
+@pytest.fixture(scope="module")
+def english():
+    return trine.Transcriber(TRANSCRIPTS / "english")
+
+
+@pytest.fixture(scope="module")
+def multilingual():
+    return trine.Transcriber(TRANSCRIPTS / "multilingual")
+
+
+def test_a_transcript(english):
+    voice = make_voice(1.0)
+    found = english.transcribe((voice, 16_000))
+    assert isinstance(found, trine.Transcript) and str(found) == found.text and "confidence" in repr(found)
+    assert 0 < found.confidence < 1 and 0 < found.no_speech < 1 and found.language == "" and found.tokens
+    assert [s.text for s in found.segments] == [found.text] and found.segments[0].end == pytest.approx(1.0)
+    assert repr(found.segments[0]).startswith("Segment(0.00, 1.00, ")
+    assert english.transcribe([voice, voice])[1].tokens == found.tokens
+    assert len(english.transcribe(voice, max_tokens=3).tokens) == 3
+    assert not english.multilingual and english.languages == [] and english.window_seconds == pytest.approx(1.2)
+    assert english.describe()["model_type"] == "whisper" and "one language" in repr(english)
+
+
+def test_several_languages(multilingual, capsys):
+    voice = make_voice(1.0)
+    assert multilingual.languages == ["de", "en", "fr", "haw"]
+    assert multilingual.transcribe(voice, language="de").language == "de"
+    detected = multilingual.transcribe(voice)
+    assert detected.tokens == multilingual.transcribe(voice, language=detected.language, show_progress_bar=True).tokens
+    assert "transcribed 1 / 1" in capsys.readouterr().err
+    long = multilingual.transcribe(make_voice(4.0))
+    assert all(0 <= s.start <= s.end <= 4 for s in long.segments)
+
+
+def test_nothing_is_said(english):
+    silent = english.transcribe(np.zeros(16_000, np.float32))
+    assert (silent.text, silent.segments, silent.tokens, silent.no_speech, silent.confidence) == ("", [], [], 1, 0)
+
+
+def test_bad_input(english, multilingual, tmp_path):
+    voice = make_voice(1.0)
+    with pytest.raises(RuntimeError, match="at least 0.1 s"):
+        english.transcribe(np.full(1, 0.5, np.float32))
+    with pytest.raises(ValueError, match="NaN"):
+        english.transcribe(np.where(np.arange(16_000) == 7, np.nan, voice).astype(np.float32))
+    with pytest.raises(FileNotFoundError):
+        english.transcribe(tmp_path / "missing.wav")
+    with pytest.raises(ValueError, match="one language"):
+        english.transcribe(voice, language="de")
+    with pytest.raises(ValueError, match="does not translate"):
+        english.transcribe(voice, task="translate")
+    with pytest.raises(ValueError, match="transcribe or translate"):
+        multilingual.transcribe(voice, task="sing")
+    with pytest.raises(ValueError, match="max_tokens"):
+        english.transcribe(voice, max_tokens=0)
+    with pytest.raises(RuntimeError, match="wanted whisper"):
+        trine.Transcriber(GOLDEN / "encoders/bert")
+    with pytest.raises(FileNotFoundError, match="tokenizer"):
+        trine.Transcriber(GOLDEN / "encoders/whisper")
+
+
+def test_decoding_ids(tmp_path):
+    tokenizer = trine.Tokenizer.load(TRANSCRIPTS / "multilingual")
+    ids = tokenizer.encode("the café<|endoftext|>").ids
+    assert tokenizer.decode(ids) == "the café"
+    assert tokenizer.decode(ids, skip_special_tokens=False) == "the café<|endoftext|>"
+    with pytest.raises(RuntimeError, match="ByteLevel"):
+        trine.Tokenizer.load(GOLDEN / "text").decode([1])
+
+
+# --- other configurations than the stored ones, where transformers is installed ----------------------------------------
+
+
+@pytest.fixture(scope="module")
+def maker():
+    """make_transcripts.py as a module."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers", reason="needs transformers, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        import make_transcripts
+    finally:
+        sys.path.remove(str(GOLDEN))
+    with torch.no_grad():
+        yield make_transcripts
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_other_configurations(maker, seed, tmp_path, one_thread):
+    random = np.random.default_rng(seed)
+    heads = int(random.choice([1, 2, 3]))
+    config = {
+        "d_model": heads * int(random.choice([8, 10, 16])),
+        "encoder_attention_heads": heads,
+        "decoder_attention_heads": heads,
+        "decoder_layers": int(random.integers(1, 4)),
+        "num_mel_bins": int(random.choice([16, 80, 128])),
+        "max_target_positions": int(random.integers(16, 60)),
+    }
+    length = int(random.integers(12, config["max_target_positions"] + 1))
+    generation = {"max_length": length, "max_initial_timestamp_index": int(random.integers(0, 50))}
+    languages = maker.LANGUAGES[: int(random.integers(1, 5))] if seed % 2 else []
+    positions = int(random.integers(40, 90))
+    model, backend = maker.make_whisper(tmp_path, seed, languages, positions, config, generation)
+    transcriber = trine.Transcriber(tmp_path)
+    options = {"language": str(random.choice(languages)), "task": "translate"} if seed % 4 == 1 else {}
+    asked = options or ({"task": "transcribe"} if languages else {})
+    for name, clip in maker.clips(model).items():
+        if name == "short":  # whose padding the reference goes on to decode
+            continue
+        for stamps in {True, name == "long"}:
+            wanted = maker.reference(model, backend, clip, return_timestamps=stamps, **asked)
+            found = transcriber.transcribe(clip, timestamps=stamps, **options)
+            if found.repeated:
+                continue
+            assert found.tokens == wanted["tokens"], name
+            assert found.text == wanted["text"]
+            texts = [s["text"] for s in wanted["segments"] if s["text"]]
+            assert [s.text for s in found.segments] == texts
+
+
+# --- the default model ------------------------------------------------------------------------------------------------
+
+
+def test_the_default_model_equals_transformers(encoders):
+    """A hum holds no speech: the probability of that, from encoder and decoder with their real weights."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers, the reference")
+    torch = pytest.importorskip("torch")
+    folder = encoders / "whisper-tiny.en"
+    model = transformers.WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    voice = make_voice(3.0)
+    mel = transformers.WhisperFeatureExtractor.from_pretrained(folder)(voice, sampling_rate=16_000, return_tensors="pt")
+    start, no_speech = 50257, 50361
+    with torch.no_grad():
+        logits = model(mel.input_features, decoder_input_ids=torch.tensor([[start]])).logits[0, 0]
+    found = trine.Transcriber(folder).transcribe(voice)
+    assert found.no_speech == pytest.approx(float(logits.softmax(0)[no_speech]), abs=1e-4)
+    assert found.no_speech > 0.6 and found.text == ""
