@@ -20,11 +20,13 @@
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"
+#include "trine/encoders/open_clip.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/transformer.h"
 #include "trine/encoders/vit.h"
+#include "trine/encoders/vit_pe.h"
 #include "trine/encoders/whisper.h"
 
 // 3. features enter the shared space

@@ -13,9 +13,11 @@
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"
+#include "trine/encoders/open_clip.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
+#include "trine/encoders/vit_pe.h"
 #include "trine/encoders/whisper.h"
 
 namespace trine {
@@ -80,17 +82,22 @@ const Prompts& TextEncoder::prompts() const {
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";
+  if (!std::filesystem::exists(path) && std::filesystem::exists(directory / "open_clip_config.json")) {
+    return load_open_clip(directory);
+  }
   const detail::Json json = detail::read_json(kLoad, path);
-  const char* key = json.is_object() && !json.contains("model_type") ? "architecture" : "model_type";
+  const bool timm = json.is_object() && (!json.contains("model_type") || json.at("model_type") == "timm_wrapper");
+  const char* key = timm ? "architecture" : "model_type";
   if (!json.is_object() || !json.contains(key)) {
     detail::failure(kLoad, path, " has neither \"model_type\" nor \"architecture\"");
   }
   const auto name = detail::get<std::string>(kLoad, json, key);
   const auto family = std::find_if(kFamilies.begin(), kFamilies.end(), [&](const Family& f) { return name == f.name; });
+  if (family == kFamilies.end() && is_vit_pe(name)) return {.image = load_vit_pe(directory)};
   if (family == kFamilies.end()) {
     std::string known;
-    for (const Family& f : kFamilies) known += std::string(known.empty() ? "" : ", ") + f.name;
-    detail::failure(kLoad, path, ": \"", key, "\" is ", detail::shown(name), ", known are ", known);
+    for (const Family& f : kFamilies) known += f.name + std::string(", ");
+    detail::failure(kLoad, path, ": \"", key, "\" is ", detail::shown(name), ", known are ", known, "vit_pe_...");
   }
   return family->load(directory);
 }

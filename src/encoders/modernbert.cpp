@@ -17,8 +17,8 @@ constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
 
 /// Cosines and sines that turn queries and keys by their position. Each (T, 1, head size)
-struct Rotation {
-  Rotation(double theta, std::int64_t head_size, std::int64_t tokens) {
+struct HalfRotation {
+  HalfRotation(double theta, std::int64_t head_size, std::int64_t tokens) {
     const Tensor exponents = torch::arange(0, head_size, 2).to(torch::kFloat32) / head_size;
     const Tensor frequencies = torch::pow(theta, exponents).reciprocal();
     const Tensor angles = torch::arange(tokens).to(torch::kFloat32).unsqueeze(1) * frequencies;
@@ -38,7 +38,7 @@ struct Rotation {
 
 /// What a kind of layer attends by.
 struct Attention {
-  Rotation rotation;
+  HalfRotation rotation;
   Tensor mask;  ///< as `self_attention` takes it
 };
 
@@ -186,8 +186,8 @@ ModernBertImpl::ModernBertImpl(const ModernBertConfig& config) : config_(config)
 Tensor ModernBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
   const std::int64_t tokens = ids.size(1), head_size = config_.hidden_size / config_.num_attention_heads;
   const std::int64_t reach = config_.local_attention / 2;
-  const Attention full{Rotation(config_.global_rope_theta, head_size, tokens), mask};
-  const Attention sliding{Rotation(config_.local_rope_theta, head_size, tokens),
+  const Attention full{HalfRotation(config_.global_rope_theta, head_size, tokens), mask};
+  const Attention sliding{HalfRotation(config_.local_rope_theta, head_size, tokens),
                           tokens <= reach + 1 ? mask : window(mask, reach)};
   Tensor x = embedding_norm_->forward(tok_embeddings_->forward(ids));
   for (const auto& layer : layers_) x = layer->forward(x, layer->full ? full : sliding);
