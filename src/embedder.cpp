@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <sstream>
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "encoders/sources.h"
+#include "encoders/windows.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
@@ -47,21 +50,6 @@ Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in
   Linear projection(in, out);
   load_weights(*projection, *weights, "projection.");
   return projection;
-}
-
-/// Equal windows of at most `seconds`.
-std::vector<Audio> windows_of(const Audio& clip, double seconds) {
-  const auto longest = static_cast<std::size_t>(seconds * clip.sample_rate);
-  const std::size_t count = (clip.samples.size() + longest - 1) / longest;
-  const std::size_t length = (clip.samples.size() + count - 1) / count;
-  std::vector<Audio> windows;
-  for (std::size_t begin = 0; begin < clip.samples.size(); begin += length) {
-    const std::size_t end = std::min(begin + length, clip.samples.size());
-    windows.push_back({clip.sample_rate,
-                       {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
-                        clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}});
-  }
-  return windows;
 }
 
 Image pixels_of(const ImageInput& input) {
@@ -124,6 +112,10 @@ struct Embedder::Impl {
   Linear text_projection{nullptr};
   SpeechHead speech_head{nullptr};
 
+  std::map<Modality, fs::path> folders;  ///< of the encoders
+  bool trims = false;                    ///< silence, and levels: what the head of a model of ours was trained on
+
+  std::optional<Similarity> similarity;
   std::map<Modality, Calibration> calibration;
 
   explicit Impl(const fs::path& path) : directory(path) {
@@ -145,12 +137,15 @@ struct Embedder::Impl {
     image = std::move(encoder.image);
     text = std::move(encoder.text);
     audio = std::move(encoder.audio);
+    similarity = encoder.similarity;
     dim = image ? image->dim() : text ? text->dim() : audio->dim();
     if (text) check_dim("text", text->dim(), /*projected=*/false);
+    for (const Modality m : kModalities) folders[m] = directory;
   }
 
   void load_model(const detail::Json& config) {
     name = detail::get<std::string>(kWho, config, "name");
+    trims = true;
     dim = detail::get<std::int64_t>(kWho, config, "dim");
     if (config.contains("image")) load_image(config.at("image"));
     if (config.contains("text")) load_text(config.at("text"));
@@ -184,7 +179,8 @@ struct Embedder::Impl {
   }
 
   void load_image(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = folders[Modality::image] =
+        encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
     const std::optional<fs::path> weights = weights_of(tower);
     image = weights ? load_efficientnet(folder, weights) : load_encoder(folder).image;
     if (!image) detail::failure(kWho, folder, " holds no image encoder");
@@ -193,7 +189,8 @@ struct Embedder::Impl {
   }
 
   void load_text(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = folders[Modality::text] =
+        encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
     text = load_encoder(folder).text;
     if (!text) detail::failure(kWho, folder, " holds no text encoder");
     text_projection = load_projection(open(weights_of(tower)), text->dim(), dim);
@@ -201,7 +198,8 @@ struct Embedder::Impl {
   }
 
   void load_audio(const detail::Json& tower) {
-    const fs::path folder = encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
+    const fs::path folder = folders[Modality::audio] =
+        encoder_directory(directory, detail::get<std::string>(kWho, tower, "encoder"));
     audio = load_encoder(folder).audio;
     if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
     const std::optional<Checkpoint> weights = open(weights_of(tower));
@@ -231,13 +229,17 @@ struct Embedder::Impl {
     return false;
   }
 
+  std::string known() const {
+    std::string all;
+    for (const Modality m : kModalities) {
+      if (has(m)) all += (all.empty() ? "" : ", ") + std::string(to_string(m));
+    }
+    return all;
+  }
+
   void require(Modality modality) const {
     if (has(modality)) return;
-    std::string known;
-    for (const Modality m : kModalities) {
-      if (has(m)) known += (known.empty() ? "" : ", ") + std::string(to_string(m));
-    }
-    detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known);
+    detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known());
   }
 
   /// Pictures, each (3, H, W) -> (N, dim of the encoder). Those of one size go through the network together.
@@ -255,25 +257,118 @@ struct Embedder::Impl {
     return features;
   }
 
-  /// A spoken clip -> (dim), not normalised.
-  Tensor embed(const AudioInput& input, Coverage& coverage) const {
-    const Audio clip = samples_of(input, audio->sample_rate());
+  /// Unit vectors of texts that fit, and of what is cut of those that do not. -> (N, dim)
+  Tensor encode(const std::string& prompt, const std::vector<std::string>& texts) const {
+    const Tensor features = text->encode_after(prompt, texts);
+    return normalise(text_projection.is_empty() ? features : text_projection->forward(features));
+  }
+
+  /// What of a text goes through the encoder, in pieces.
+  std::vector<detail::TextWindow> pieces_of(const std::string& prompt, const std::string& input,
+                                            const EmbedOptions& options, Coverage& coverage) const {
+    const std::vector<detail::TextWindow> whole{{input, {0, static_cast<double>(detail::count_characters(input))}}};
+    if (options.long_input == LongInput::truncate && options.coverage == nullptr) return whole;
+    const std::int64_t total = text->count_tokens(prompt + input), limit = text->max_tokens();
+    coverage.total = coverage.used = static_cast<double>(total);
+    if (total <= limit) return whole;
+    switch (options.long_input) {
+      case LongInput::window:
+        return detail::text_windows(*text, prompt, input);
+      case LongInput::truncate:
+        coverage.used = static_cast<double>(limit);
+        return {{input, {0, static_cast<double>(characters_used(prompt, input))}}};
+      case LongInput::error:
+        break;
+    }
+    detail::bad_argument("embed_texts", "the text ", detail::shown(input), " has ", total, " tokens, the model takes ",
+                         limit);
+  }
+
+  /// Characters of a text up to its last token that the encoder takes.
+  std::int64_t characters_used(const std::string& prompt, const std::string& input) const {
+    std::int64_t end = 0;
+    for (const auto& span : text->tokenizer().encode(prompt + input, text->max_tokens()).offsets) {
+      end = std::max<std::int64_t>(end, span.second);
+    }
+    return std::max<std::int64_t>(end - detail::count_characters(prompt), 0);
+  }
+
+  /// A clip as the encoder gets it, and where it begins in the file, in seconds.
+  std::pair<Audio, double> sound_of(const AudioInput& input, Coverage& coverage) const {
+    Audio clip = samples_of(input, audio->sample_rate());
     coverage.total = coverage.used = clip.seconds();
     if (clip.seconds() < kShortestClip) {
       detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,
                       " s is wanted");
     }
-    const Audio spoken = trim_and_level(clip);
-    if (spoken.samples.empty()) detail::failure("embed_audio", name_of(input), " is silent");
-    std::vector<Tensor> features;
-    for (const Audio& window : windows_of(spoken, audio->max_seconds())) features.push_back(audio->encode(window));
-    coverage.windows = static_cast<std::int64_t>(features.size());
-    const Tensor steps = torch::cat(features);
-    if (speech_head.is_empty()) return steps.mean(0);
+    double begin = 0;
+    if (trims) clip = trim_and_level(clip, &begin);
+    if (std::ranges::all_of(clip.samples, [](float sample) { return sample == 0; })) {
+      detail::failure("embed_audio", name_of(input), " is silent");
+    }
+    return {std::move(clip), begin};
+  }
+
+  /// One window -> (dim), of unit length
+  Tensor encode(const Audio& window) const {
+    const Tensor steps = audio->encode(window);
+    if (speech_head.is_empty()) return normalise(steps.mean(0));
     const Tensor pairs = mean_of_pairs(steps).unsqueeze(0);
-    return SpeechHead(speech_head)->forward(pairs, torch::ones({1, pairs.size(1)}, torch::kBool))[0];
+    return normalise(SpeechHead(speech_head)->forward(pairs, torch::ones({1, pairs.size(1)}, torch::kBool))[0]);
+  }
+
+  /// A spoken clip -> (dim), of unit length
+  Tensor embed(const AudioInput& input, LongInput long_input, Coverage& coverage) const {
+    const auto [clip, begin] = sound_of(input, coverage);
+    const double limit = audio->max_seconds() * clip.sample_rate;
+    if (static_cast<double>(clip.samples.size()) <= limit) {
+      coverage.windows = {{0, coverage.total}};
+      return encode(clip);
+    }
+    if (long_input == LongInput::error) {
+      detail::bad_argument("embed_audio", name_of(input), " has ", clip.seconds(), " s of sound, the model takes ",
+                           audio->max_seconds());
+    }
+    auto windows = detail::sample_windows(clip.samples.size(), static_cast<std::size_t>(limit));
+    if (long_input == LongInput::truncate) windows.resize(1);
+    Tensor sum = torch::zeros({dim});
+    for (const auto& [first, last] : windows) {
+      const auto sample = [&clip = clip](std::size_t i) {
+        return clip.samples.begin() + static_cast<std::ptrdiff_t>(i);
+      };
+      sum += static_cast<double>(last - first) * encode(Audio{clip.sample_rate, {sample(first), sample(last)}});
+      const auto seconds = [&, &begin = begin](std::size_t i) {
+        return begin + static_cast<double>(i) / clip.sample_rate;
+      };
+      coverage.windows.push_back({seconds(first), seconds(last)});
+    }
+    coverage.windows.front().first = 0;  // with the silence that was cut
+    if (long_input == LongInput::window) coverage.windows.back().last = coverage.total;
+    coverage.used = coverage.windows.back().last;
+    return normalise(sum);
   }
 };
+
+namespace {
+
+constexpr std::array<std::pair<LongInput, std::string_view>, 3> kLongInputs{
+    {{LongInput::window, "window"}, {LongInput::truncate, "truncate"}, {LongInput::error, "error"}}};
+
+}  // namespace
+
+std::string_view to_string(LongInput long_input) {
+  for (const auto& [value, name] : kLongInputs) {
+    if (value == long_input) return name;
+  }
+  detail::bad_argument(kWho, "unknown way with long inputs");
+}
+
+LongInput long_input(std::string_view name) {
+  for (const auto& [value, known] : kLongInputs) {
+    if (known == name) return value;
+  }
+  detail::bad_argument(kWho, "long_input is ", detail::shown(name), ", wanted window, truncate or error");
+}
 
 Embedder::Embedder(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
@@ -344,23 +439,36 @@ Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedO
     detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
   const torch::NoGradGuard no_grad;
   const std::string prompt = prompt_of(impl_->text->prompts(), options);
-  if (options.coverage != nullptr) {
-    options.coverage->clear();
-    const auto limit = static_cast<double>(impl_->text->max_tokens());
-    for (const std::string& text : texts) {
-      const auto total = static_cast<double>(impl_->text->count_tokens(prompt + text));
-      options.coverage->push_back({.total = total, .used = std::min(total, limit)});
-    }
-  }
   const auto count = static_cast<std::int64_t>(texts.size());
-  Tensor vectors = torch::empty({count, dim()});
-  for (std::int64_t first = 0; first < count; first += options.batch_size) {
-    const std::int64_t last = std::min(first + options.batch_size, count);
-    Tensor features = impl_->text->encode_after(prompt, {texts.begin() + first, texts.begin() + last});
-    if (!impl_->text_projection.is_empty()) features = impl_->text_projection->forward(features);
-    vectors.slice(0, first, last) = normalise(features);
+  if (options.coverage != nullptr) options.coverage->assign(texts.size(), {});
+  Tensor sums = torch::zeros({count, dim()});
+  std::vector<std::string> pieces;
+  std::vector<std::pair<std::int64_t, double>> places;  // of a piece: its text, its weight
+  const auto embed_pieces = [&] {
+    const Tensor vectors = impl_->encode(prompt, pieces);
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+      sums[places[i].first] += places[i].second * vectors[static_cast<std::int64_t>(i)];
+    }
+    pieces.clear();
+    places.clear();
+  };
+  std::vector<std::int64_t> long_texts;
+  for (std::int64_t row = 0; row < count; ++row) {
+    Coverage coverage;
+    std::vector<detail::TextWindow> found =
+        impl_->pieces_of(prompt, texts[static_cast<std::size_t>(row)], options, coverage);
+    if (found.size() > 1) long_texts.push_back(row);
+    for (detail::TextWindow& piece : found) {
+      coverage.windows.push_back(piece.characters);
+      pieces.push_back(std::move(piece.text));
+      places.emplace_back(row, found.size() > 1 ? piece.characters.last - piece.characters.first : 1);
+      if (std::ssize(pieces) == options.batch_size) embed_pieces();
+    }
+    if (options.coverage != nullptr) (*options.coverage)[static_cast<std::size_t>(row)] = std::move(coverage);
   }
-  return truncated(vectors, options.truncate_dim);
+  if (!pieces.empty()) embed_pieces();
+  for (const std::int64_t row : long_texts) sums[row] = normalise(sums[row]);
+  return truncated(sums, options.truncate_dim);
 }
 
 Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options) const {
@@ -370,8 +478,8 @@ Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const Embed
   Tensor vectors = torch::empty({static_cast<std::int64_t>(audios.size()), dim()});
   for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on
     Coverage coverage;
-    vectors[static_cast<std::int64_t>(i)] = normalise(impl_->embed(audios[i], coverage));
-    if (options.coverage != nullptr) (*options.coverage)[i] = coverage;
+    vectors[static_cast<std::int64_t>(i)] = impl_->embed(audios[i], options.long_input, coverage);
+    if (options.coverage != nullptr) (*options.coverage)[i] = std::move(coverage);
   }
   return truncated(vectors, options.truncate_dim);
 }
@@ -393,29 +501,86 @@ Tensor Embedder::embed(const Inputs& inputs, const QueryWeights& weights) const 
   return combine_query(embed_each(inputs), weights);
 }
 
+Tensor Embedder::similarity(const Tensor& a, const Tensor& b) {
+  const auto rows = [](const Tensor& vectors) { return vectors.dim() == 1 ? vectors.unsqueeze(0) : vectors; };
+  const Tensor left = rows(a), right = rows(b);
+  if (left.dim() != 2 || right.dim() != 2 || left.size(1) != right.size(1)) {
+    detail::bad_argument("similarity", "(N, D) and (M, D) are wanted, got ", a.sizes(), " and ", b.sizes());
+  }
+  return normalise(left).mm(normalise(right).t());
+}
+
+Similarity Embedder::scoring(Modality modality) const {
+  if (modality == Modality::text || !supports(modality) || !supports(Modality::text)) {
+    detail::bad_argument("probabilities", "they are of pictures or clips against texts, the model in ", directory(),
+                         " has ", impl_->known(), " and was asked for ", to_string(modality),
+                         ": similarity() gives the cosines of any vectors");
+  }
+  if (impl_->similarity) return *impl_->similarity;
+  if (impl_->calibration.contains(modality)) return {.scale = 1 / calibration(modality).temperature};
+  detail::bad_argument("probabilities", "the model in ", directory(), " was not trained on pairs and its ",
+                       to_string(modality), " is not calibrated: similarity() gives the cosines of any vectors");
+}
+
+Tensor Embedder::probabilities(Modality modality, const Tensor& vectors, const Tensor& texts) const {
+  const Similarity how = scoring(modality);
+  const Tensor scores = how.scale * similarity(vectors, texts) + how.bias;
+  return how.kind == SimilarityKind::softmax ? scores.softmax(1) : scores.sigmoid();
+}
+
+Tensor Embedder::preprocess_image(const ImageInput& image) const {
+  impl_->require(Modality::image);
+  return impl_->image->preprocess(pixels_of(image));
+}
+
+Tensor Embedder::preprocess_audio(const AudioInput& audio) const {
+  impl_->require(Modality::audio);
+  Coverage unused;
+  return impl_->audio->preprocess(impl_->sound_of(audio, unused).first);
+}
+
+std::vector<std::int32_t> Embedder::tokenize(const std::string& text) const {
+  impl_->require(Modality::text);
+  return impl_->text->tokenize(text);
+}
+
 Description Embedder::describe() const {
   Description lines{{"model", impl_->name}, {"dimensions", std::to_string(dim())}};
   const auto add = [&](Modality modality, const Description& parts) {
     const std::string prefix = std::string(to_string(modality)) + ".";
-    for (const auto& [key, value] : parts) lines.emplace_back(prefix + key, value);
+    for (const auto& [key, value] : detail::with_sources(impl_->folders.at(modality), modality, parts)) {
+      lines.emplace_back(prefix + key, value);
+    }
     if (impl_->calibration.contains(modality)) {
       std::ostringstream out;
       const Calibration fitted = calibration(modality);
       out << "temperature " << fitted.temperature << ", gain " << fitted.gain << ", softness " << fitted.softness;
       lines.emplace_back(prefix + "calibration", out.str());
+      lines.emplace_back(prefix + "calibration.source", "config.json: calibration." + std::string(to_string(modality)));
     }
   };
   if (impl_->image) {
     add(Modality::image, impl_->image->describe());
     if (!impl_->image_projection.is_empty()) lines.emplace_back("image.head", "linear, then unit length");
   }
-  if (impl_->text) add(Modality::text, impl_->text->describe());
+  if (impl_->text) {
+    add(Modality::text, impl_->text->describe());
+    const std::int64_t limit = impl_->text->max_tokens();
+    const std::int64_t shared = detail::shared_tokens(limit - impl_->text->count_tokens(""));
+    lines.emplace_back("text.windows", "over " + std::to_string(limit) + " tokens: pieces that share about " +
+                                           std::to_string(shared) +
+                                           " tokens, cut between words where possible; the mean of their unit vectors "
+                                           "weighted by characters, at unit length");
+  }
   if (impl_->audio) {
     add(Modality::audio, impl_->audio->describe());
-    lines.emplace_back("audio.level", "silence cut to 60 ms at both ends, active part at -24 dBFS");
-    lines.emplace_back(
-        "audio.windows",
-        "equal, of at most " + std::to_string(std::lround(impl_->audio->max_seconds())) + " s, pooled together");
+    if (impl_->trims) {
+      lines.emplace_back("audio.level", "silence cut to 60 ms at both ends, active part at -24 dBFS");
+    }
+    std::ostringstream windows;
+    windows << "over " << impl_->audio->max_seconds() << " s: pieces of that length, each from the middle of the one "
+            << "before; the mean of their unit vectors weighted by seconds, at unit length";
+    lines.emplace_back("audio.windows", windows.str());
     lines.emplace_back("audio.head", impl_->speech_head.is_empty()
                                          ? "mean over time, then unit length"
                                          : "convolution, attention pooling, two linear layers, then unit length");

@@ -103,6 +103,14 @@ Conv1dImpl::Conv1dImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, s
 
 Tensor Conv1dImpl::forward(const Tensor& x) const { return torch::conv1d(x, weight, bias, stride, padding); }
 
+Conv2dImpl::Conv2dImpl(std::int64_t in, std::int64_t out, Pair kernel, Pair stride_, Pair padding_)
+    : weight(register_parameter("weight", torch::empty({out, in, kernel[0], kernel[1]}))),
+      bias(register_parameter("bias", torch::empty({out}))),
+      stride(stride_),
+      padding(padding_) {}
+
+Tensor Conv2dImpl::forward(const Tensor& x) const { return torch::conv2d(x, weight, bias, stride, padding); }
+
 AttentionPoolingImpl::AttentionPoolingImpl(std::int64_t dim, std::int64_t num_heads) : num_heads_(num_heads) {
   if (num_heads < 1 || dim % num_heads != 0) {
     detail::bad_argument("AttentionPooling", "dim ", dim, " is not a multiple of num_heads ", num_heads);

@@ -90,22 +90,139 @@ TEST_F(EmbedderTest, DoesNotDependOnTheBatch) {
   }
 }
 
-TEST_F(EmbedderTest, TellsWhatWasCutAndHowManyWindows) {
-  const Embedder model = Embedder::load(folder_.path());
-  std::vector<trine::Coverage> coverage;
-  std::string longer;
-  for (int i = 0; i < 2000; ++i) longer += "a ";
-  model.embed_texts({"a", longer}, {.coverage = &coverage});
-  ASSERT_EQ(coverage.size(), 2u);
-  EXPECT_EQ(coverage[0].used, coverage[0].total);
-  EXPECT_LT(coverage[1].used, coverage[1].total);
-  EXPECT_EQ(coverage[1].total, 2002);
+/// The mean of the vectors of the pieces, weighted by length, at unit length.
+template <typename Embed>
+Tensor by_hand(const std::vector<trine::Window>& windows, Embed&& embed) {
+  Tensor sum;
+  for (const trine::Window& window : windows) {
+    const Tensor part = (window.last - window.first) * embed(window);
+    sum = sum.defined() ? sum + part : part;
+  }
+  return trine::normalise(sum);
+}
 
-  const Audio clip = tone(5);  // the tiny encoder hears little at a time
-  model.embed_audios({tone(0.5), clip}, {.coverage = &coverage});
-  EXPECT_EQ(coverage[0].windows, 1);
-  EXPECT_GT(coverage[1].windows, 1);
-  EXPECT_DOUBLE_EQ(coverage[1].used, 5);
+TEST_F(EmbedderTest, TakesLongTextsInWindows) {
+  const Embedder model = Embedder::load(folder_.path());
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += i % 7 == 0 ? "uncommonly " : "red ";
+  std::vector<trine::Coverage> coverage;
+  const Tensor vectors = model.embed_texts({"a", text, "b"}, {.batch_size = 2, .coverage = &coverage});
+  EXPECT_EQ(coverage[0].windows.size(), 1u);
+  EXPECT_EQ(coverage[1].used, coverage[1].total);
+  const std::vector<trine::Window>& windows = coverage[1].windows;
+  ASSERT_GT(windows.size(), 4u);
+  EXPECT_EQ(windows.front().first, 0);
+  EXPECT_EQ(windows.back().last, static_cast<double>(text.size()));
+  const auto piece = [&](const trine::Window& window) {
+    return text.substr(static_cast<std::size_t>(window.first), static_cast<std::size_t>(window.last - window.first));
+  };
+  for (std::size_t i = 0; i < windows.size(); ++i) {
+    if (i > 0) {
+      EXPECT_LT(windows[i].first, windows[i - 1].last);  // they overlap
+      EXPECT_GT(windows[i].last, windows[i - 1].last);
+    }
+    const std::string part = " " + piece(windows[i]) + " ";
+    for (const char* half : {" ncommonly", " commonly", "uncommon ", " ed ", " re "})
+      EXPECT_EQ(part.find(half), std::string::npos) << part;  // no word is cut
+  }
+  const Tensor wanted = by_hand(windows, [&](const trine::Window& window) { return model.embed_text(piece(window)); });
+  EXPECT_LE((vectors[1] - wanted).abs().max().item<float>(), 1e-5f);
+  EXPECT_LE((vectors[0] - model.embed_text("a")).abs().max().item<float>(), 1e-6f);
+  EXPECT_LE((vectors[2] - model.embed_text("b")).abs().max().item<float>(), 1e-6f);
+}
+
+TEST_F(EmbedderTest, CutsOrRefusesLongTexts) {
+  const Embedder model = Embedder::load(folder_.path());
+  std::string text = "a ";
+  for (int i = 0; i < 2000; ++i) text += "a ";
+  std::vector<trine::Coverage> coverage;
+  const Tensor cut = model.embed_texts({text}, {.long_input = trine::LongInput::truncate, .coverage = &coverage});
+  EXPECT_LT(coverage[0].used, coverage[0].total);
+  EXPECT_EQ(coverage[0].total, 2003);
+  ASSERT_EQ(coverage[0].windows.size(), 1u);
+  const double characters = coverage[0].windows[0].last;
+  EXPECT_EQ(characters, 2 * (coverage[0].used - 2) - 1);  // one token a character, a blank between them
+  EXPECT_LE((cut[0] - model.embed_text(text.substr(0, static_cast<std::size_t>(characters)))).abs().max().item<float>(),
+            1e-6f);
+  const trine::EmbedOptions refusing{.long_input = trine::LongInput::error};
+  expect_sentence<std::invalid_argument>([&] { model.embed_texts({text}, refusing); },
+                                         "has 2003 tokens, the model takes");
+  EXPECT_EQ(model.embed_texts({"a"}, refusing).size(0), 1);
+  expect_sentence<std::invalid_argument>([&] { model.embed_texts({text}, {.prompt = text}); }, "no room for a text");
+  EXPECT_EQ(trine::long_input("truncate"), trine::LongInput::truncate);
+  expect_sentence<std::invalid_argument>([] { trine::long_input("cut"); }, "window, truncate or error");
+}
+
+TEST_F(EmbedderTest, TakesLongClipsInWindows) {
+  const Embedder model = Embedder::load(folder_ / "whisper");  // hears 1.2 s at a time
+  Audio clip = tone(4.5);
+  for (std::size_t i = 0; i < clip.samples.size(); ++i) clip.samples[i] *= static_cast<float>(i % 16'000) / 16'000;
+  std::vector<trine::Coverage> coverage;
+  const Tensor found = model.embed_audios({tone(0.5), clip}, {.coverage = &coverage})[1];
+  EXPECT_EQ(coverage[0].windows.size(), 1u);
+  EXPECT_DOUBLE_EQ(coverage[1].used, 4.5);
+  const std::vector<trine::Window>& windows = coverage[1].windows;
+  ASSERT_EQ(windows.size(), 7u);
+  for (std::size_t i = 0; i < 7; ++i) {
+    EXPECT_NEAR(windows[i].first, 0.6 * static_cast<double>(i), 1e-9);
+    EXPECT_NEAR(windows[i].last, std::min(0.6 * static_cast<double>(i) + 1.2, 4.5), 1e-9);
+  }
+  const auto piece = [&](const trine::Window& window) {
+    const auto at = [&](double seconds) { return clip.samples.begin() + std::lround(seconds * 16'000); };
+    return Audio{16'000, {at(window.first), at(window.last)}};
+  };
+  const Tensor wanted = by_hand(windows, [&](const trine::Window& window) { return model.embed_audio(piece(window)); });
+  EXPECT_LE((found - wanted).abs().max().item<float>(), 1e-5f);
+
+  const Tensor cut = model.embed_audios({clip}, {.long_input = trine::LongInput::truncate, .coverage = &coverage})[0];
+  EXPECT_DOUBLE_EQ(coverage[0].used, 1.2);
+  EXPECT_LE((cut - model.embed_audio(piece({0, 1.2}))).abs().max().item<float>(), 1e-6f);
+  expect_sentence<std::invalid_argument>([&] { model.embed_audios({clip}, {.long_input = trine::LongInput::error}); },
+                                         "has 4.5 s of sound, the model takes 1.2");
+}
+
+TEST_F(EmbedderTest, WindowsOfAModelOfOursHoldTheSilenceToo) {
+  const Embedder model = Embedder::load(folder_.path());
+  Audio clip = tone(3);
+  clip.samples.insert(clip.samples.begin(), 16'000, 0.0f);
+  clip.samples.insert(clip.samples.end(), 16'000, 0.0f);
+  std::vector<trine::Coverage> coverage;
+  const Tensor found = model.embed_audios({clip}, {.coverage = &coverage})[0];
+  const std::vector<trine::Window>& windows = coverage[0].windows;
+  EXPECT_DOUBLE_EQ(coverage[0].used, 5);
+  ASSERT_EQ(windows.size(), 5u);  // 3 s of sound, 0.06 s of silence at both ends
+  EXPECT_EQ(windows.front().first, 0);
+  EXPECT_DOUBLE_EQ(windows.back().last, 5);
+  EXPECT_NEAR(windows[1].first, 0.94 + 0.6, 0.02);
+  for (std::size_t i = 1; i < windows.size(); ++i) EXPECT_LT(windows[i].first, windows[i - 1].last);
+  EXPECT_NEAR(found.norm().item<float>(), 1, 1e-6);
+}
+
+TEST_F(EmbedderTest, ScoresByTheCalibrationOrNotAtAll) {
+  write_config(32, R"("calibration": {"audio": {"temperature": 0.25, "gain": 1}},)");
+  const Embedder model = Embedder::load(folder_.path());
+  const Tensor clip = model.embed_audio(tone(0.6)), texts = model.embed_texts({"a", "red", "hello"});
+  const Tensor found = model.probabilities(Modality::audio, clip, texts);
+  EXPECT_EQ(found.sizes(), (torch::IntArrayRef{1, 3}));
+  EXPECT_LE((found[0] - (texts.mv(clip) / 0.25).softmax(0)).abs().max().item<float>(), 1e-6f);
+  for (const Modality modality : {Modality::image, Modality::text}) {
+    expect_sentence<std::invalid_argument>([&] { model.scoring(modality); }, "similarity() gives the cosines");
+  }
+  write_config(32);
+  expect_sentence<std::invalid_argument>([&] { Embedder::load(folder_.path()).scoring(Modality::audio); },
+                                         "audio is not calibrated: similarity()");
+  expect_sentence<std::invalid_argument>([&] { model.similarity(clip, texts.slice(1, 0, 5)); }, "(N, D) and (M, D)");
+}
+
+TEST_F(EmbedderTest, ShowsWhatEntersTheNetworks) {
+  const Embedder model = Embedder::load(folder_ / "whisper");
+  EXPECT_EQ(model.preprocess_audio(tone(0.6, 48'000)).sizes(), (torch::IntArrayRef{80, 60}));
+  expect_sentence<std::invalid_argument>([&] { model.preprocess_audio(tone(2)); }, "at most 1.2 s");
+  const Embedder ours = Embedder::load(folder_.path());
+  const std::vector<std::int32_t> ids = ours.tokenize("hello");
+  EXPECT_EQ(ids.front(), 2);
+  EXPECT_EQ(ids.back(), 3);
+  expect_sentence<std::invalid_argument>([&] { ours.preprocess_image("photo.jpg"); }, "has no image tower");
 }
 
 TEST_F(EmbedderTest, HearsAnyLevelRateAndPause) {
@@ -155,7 +272,8 @@ TEST_F(EmbedderTest, DescribesEachTower) {
   std::map<std::string, std::string> lines;
   for (const auto& [key, value] : Embedder::load(folder_.path()).describe()) lines[key] = value;
   EXPECT_EQ(lines.at("model"), "tiny");
-  for (const char* key : {"text.tokenizer", "text.pooling", "audio.mel", "audio.windows", "audio.head"})
+  for (const char* key :
+       {"text.tokenizer", "text.pooling", "text.windows", "audio.mel", "audio.level", "audio.windows", "audio.head"})
     EXPECT_TRUE(lines.contains(key)) << key;
 }
 

@@ -32,15 +32,34 @@ struct Inputs {
   std::optional<AudioInput> audio = {};
 };
 
+/// What becomes of a text over the encoder's tokens and of a clip over its seconds.
+enum class LongInput {
+  window,    ///< pieces that overlap; the mean of their unit vectors, weighted by length, of unit length again
+  truncate,  ///< its beginning only, as the reference implementations do; a text is cut before the end token
+  error      ///< std::invalid_argument, with the length and the limit
+};
+
+TRINE_API std::string_view to_string(LongInput long_input);
+/// "window", "truncate" or "error"; another name is std::invalid_argument.
+TRINE_API LongInput long_input(std::string_view name);
+
+/// A piece of an input that went through the encoder: [first, last) in Unicode characters of a text, in seconds of a
+/// clip.
+struct Window {
+  double first = 0;
+  double last = 0;
+};
+
 /// How much of an input went into its vector.
 struct Coverage {
-  double total = 0;  ///< tokens of a text (special tokens included), seconds of a clip
-  double used = 0;  ///< less than total where a text was cut at the encoder's limit; silence at the ends counts as used
-  std::int64_t windows = 1;  ///< pieces the input was encoded in
+  double total = 0;  ///< tokens of a text (prompt and special tokens included), seconds of a clip; 1 for a picture
+  double used = 0;   ///< less than total where an input was cut at the encoder's limit
+  std::vector<Window> windows = {};  ///< in their order; together they are all that was used. None of a picture
 };
 
 struct EmbedOptions {
   std::int64_t batch_size = 32;
+  LongInput long_input = LongInput::window;
   std::vector<Coverage>* coverage = nullptr;    ///< filled with one entry per input
   std::int64_t truncate_dim = 0;                ///< the first values only, at unit length again; 0: all
   std::optional<std::string> prompt_name = {};  ///< of the checkpoint's prompt before each text; none: its default
@@ -55,7 +74,12 @@ struct EmbedOptions {
 ///
 /// A directory is either a model of ours (config.json with `model_type` "trine": encoders by name or path, heads,
 /// calibration) or the checkpoint directory of an encoder, whose modalities then are the only ones: two
-/// where it holds towers of images and of text (CLIP, SigLIP).
+/// where it holds towers of images and of text (CLIP, SigLIP). Clips for a model of ours lose the silence at both ends
+/// and come to one level, as its head was trained; an encoder alone gets them as they are.
+///
+/// Long inputs: windows of texts are as long as the encoder takes, begin and end between words where they can, and
+/// share about 32 tokens (a quarter of a window at most) with the one before. Windows of clips are as long as the
+/// encoder takes and begin half a window after the one before; the last ends with the clip.
 ///
 /// The same input gives the same vector whatever the batch, its order and the number of threads (differences of at most
 /// 1e-5). Calls from several threads are safe.
@@ -92,10 +116,29 @@ class TRINE_API Embedder {
   /// Their weighted mean, of unit length. -> (dim)
   torch::Tensor embed(const Inputs& inputs, const QueryWeights& weights = {}) const;
 
+  /// Cosines between the rows of two sets of vectors, (N, D) or (D) each, of any length -> (N, M)
+  static torch::Tensor similarity(const torch::Tensor& a, const torch::Tensor& b);
+
+  /// How the model scores pictures or clips against texts: as a checkpoint trained on pairs says, else by the softmax
+  /// of cosine / temperature where the modality is calibrated. A model with neither is std::invalid_argument.
+  Similarity scoring(Modality modality) const;
+  /// What each text is worth for each picture or clip: shares of the texts that sum to 1, or of a sigmoid model each on
+  /// its own. `vectors` are of `modality`. (N, D) and (M, D) -> (N, M)
+  ///
+  ///     model.probabilities(Modality::image, model.embed_images(photos), model.embed_texts({"a cat", "a dog"}));
+  torch::Tensor probabilities(Modality modality, const torch::Tensor& vectors, const torch::Tensor& texts) const;
+
+  /// What enters the networks: pixels (3, H, W); mel or samples of a clip that fits, see AudioEncoder::preprocess; the
+  /// ids of a text, special tokens included, cut at the encoder's limit, without any prompt.
+  torch::Tensor preprocess_image(const ImageInput& image) const;
+  torch::Tensor preprocess_audio(const AudioInput& audio) const;
+  std::vector<std::int32_t> tokenize(const std::string& text) const;
+
   /// Calibration of a modality, 1 and 0 where the model has none.
   Calibration calibration(Modality modality) const;
 
-  /// What happens to an input, modality by modality: ("image.input", "short side to 256 px, bicubic ..."), ...
+  /// What happens to an input, modality by modality: ("image.input", "short side to 256 px, bicubic ..."), ... A fact
+  /// whose numbers come from a file is followed by ("image.input.source", "preprocessor_config.json: size, resample").
   Description describe() const;
 
  private:

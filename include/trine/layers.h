@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -61,6 +62,21 @@ class TRINE_API Conv1dImpl : public torch::nn::Module {
 };
 TORCH_MODULE(Conv1d);
 
+using Pair = std::array<std::int64_t, 2>;  ///< rows, columns
+
+/// Convolution over a picture. weight (out, in, kernel rows, kernel columns). (N, in, H, W) -> (N, out, H', W')
+class TRINE_API Conv2dImpl : public torch::nn::Module {
+ public:
+  Conv2dImpl(std::int64_t in, std::int64_t out, Pair kernel, Pair stride = {1, 1}, Pair padding = {0, 0});
+  torch::Tensor forward(const torch::Tensor& x) const;
+
+  torch::Tensor weight;
+  torch::Tensor bias;
+  Pair stride;
+  Pair padding;
+};
+TORCH_MODULE(Conv2d);
+
 /// Learned pooling: `num_heads` queries, each a softmax over the steps of its share of the channels.
 /// (N, T, dim), mask (N, T) bool with true = real step -> (N, dim). A sample needs one real step.
 class TRINE_API AttentionPoolingImpl : public torch::nn::Module {
@@ -76,8 +92,9 @@ class TRINE_API AttentionPoolingImpl : public torch::nn::Module {
 };
 TORCH_MODULE(AttentionPooling);
 
-/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined, or
-/// of four dimensions for (N, num_heads, T, T): bool, or floats to add to the scores; causal: no step sees a later one
+/// Multi-head attention of a sequence to itself from separate q, k, v. All (N, T, dim); mask (N, T) bool or undefined,
+/// or of four dimensions for (N, num_heads, T, T): bool, or floats to add to the scores; causal: no step sees a later
+/// one
 /// -> (N, T, dim). Without a mask q may have steps of its own, (N, Q, dim).
 TRINE_API torch::Tensor self_attention(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v,
                                        std::int64_t num_heads, const torch::Tensor& mask = {}, bool causal = false);

@@ -11,8 +11,10 @@
 #include "trine/checkpoint.h"
 #include "trine/layers.h"
 
+#include "trine/encoders/ast.h"
 #include "trine/encoders/bert.h"
 #include "trine/encoders/classifier.h"
+#include "trine/encoders/clap.h"
 #include "trine/encoders/clip.h"
 #include "trine/encoders/dinov2.h"
 #include "trine/encoders/distilbert.h"

@@ -5,19 +5,25 @@
 namespace trine::python {
 namespace {
 
+/// Numbers of a text are whole: tokens, characters.
+template <typename Number>
 py::dict to_dict(const Coverage& coverage) {
+  py::list windows;
+  for (const Window& w : coverage.windows) {
+    windows.append(py::make_tuple(static_cast<Number>(w.first), static_cast<Number>(w.last)));
+  }
   py::dict result;
-  result["total"] = coverage.total;
-  result["used"] = coverage.used;
-  result["windows"] = coverage.windows;
+  result["total"] = static_cast<Number>(coverage.total);
+  result["used"] = static_cast<Number>(coverage.used);
+  result["windows"] = windows;
   return result;
 }
 
-/// A batch method of Embedder as one that returns (vectors, coverage of each input).
+/// A batch method of Embedder, and what it returns as (vectors, coverage of each input).
 template <typename Input>
 using Embed = torch::Tensor (Embedder::*)(const std::vector<Input>&, const EmbedOptions&) const;
 
-template <typename Input>
+template <typename Number, typename Input>
 py::tuple call_with_coverage(const Embedder& self, Embed<Input> embed, const std::vector<Input>& inputs,
                              EmbedOptions options) {
   std::vector<Coverage> coverage;
@@ -28,21 +34,26 @@ py::tuple call_with_coverage(const Embedder& self, Embed<Input> embed, const std
     vectors = (self.*embed)(inputs, options);
   }
   py::list described;
-  for (const Coverage& c : coverage) described.append(to_dict(c));
+  for (const Coverage& c : coverage) described.append(to_dict<Number>(c));
   return py::make_tuple(vectors, described);
 }
 
-template <typename Input>
-auto with_coverage(Embed<Input> embed) {
-  return [embed](const Embedder& self, const std::vector<Input>& inputs, std::int64_t batch_size) {
-    return call_with_coverage(self, embed, inputs, {.batch_size = batch_size});
-  };
+py::tuple embed_images(const Embedder& self, const std::vector<ImageInput>& images, std::int64_t batch_size) {
+  return call_with_coverage<std::int64_t>(self, &Embedder::embed_images, images, {.batch_size = batch_size});
 }
 
 py::tuple embed_texts(const Embedder& self, const std::vector<std::string>& texts, std::int64_t batch_size,
-                      const std::optional<std::string>& prompt_name, const std::optional<std::string>& prompt) {
-  return call_with_coverage(self, &Embedder::embed_texts, texts,
-                            {.batch_size = batch_size, .prompt_name = prompt_name, .prompt = prompt});
+                      const std::string& how, const std::optional<std::string>& prompt_name,
+                      const std::optional<std::string>& prompt) {
+  return call_with_coverage<std::int64_t>(
+      self, &Embedder::embed_texts, texts,
+      {.batch_size = batch_size, .long_input = long_input(how), .prompt_name = prompt_name, .prompt = prompt});
+}
+
+py::tuple embed_audios(const Embedder& self, const std::vector<AudioInput>& audios, std::int64_t batch_size,
+                       const std::string& how) {
+  return call_with_coverage<double>(self, &Embedder::embed_audios, audios,
+                                    {.batch_size = batch_size, .long_input = long_input(how)});
 }
 
 }  // namespace
@@ -58,10 +69,16 @@ void bind_embedder(py::module_& m) {
       .def_property_readonly("directory", &Embedder::directory)
       .def_property_readonly("name", &Embedder::name)
       .def("supports", &Embedder::supports)
-      .def("embed_images", with_coverage<ImageInput>(&Embedder::embed_images))
-      .def("embed_texts", embed_texts, py::arg("texts"), py::arg("batch_size"), py::arg("prompt_name") = py::none(),
-           py::arg("prompt") = py::none())
-      .def("embed_audios", with_coverage<AudioInput>(&Embedder::embed_audios))
+      .def("embed_images", embed_images, py::arg("images"), py::arg("batch_size"))
+      .def("embed_texts", embed_texts, py::arg("texts"), py::arg("batch_size"), py::arg("long_input"),
+           py::arg("prompt_name") = py::none(), py::arg("prompt") = py::none())
+      .def("embed_audios", embed_audios, py::arg("audios"), py::arg("batch_size"), py::arg("long_input"))
+      .def_static("similarity", &Embedder::similarity, NoGil())
+      .def("scoring", &Embedder::scoring)
+      .def("probabilities", &Embedder::probabilities, NoGil())
+      .def("preprocess_image", &Embedder::preprocess_image, NoGil())
+      .def("preprocess_audio", &Embedder::preprocess_audio, NoGil())
+      .def("tokenize", &Embedder::tokenize, NoGil())
       .def("describe", &Embedder::describe);
 }
 

@@ -25,6 +25,14 @@ void bind_encoders(py::module_& m) {
           },
           py::arg("text"), "Tokens of a text, special tokens included, before anything is cut.")
       .def(
+          "tokenize",
+          [](const TextEncoder& self, const py::str& text) {
+            const std::string bytes = utf8(text);
+            const py::gil_scoped_release unlocked;
+            return self.tokenize(bytes);
+          },
+          py::arg("text"), "The ids that the network gets: special tokens included, cut at max_tokens.")
+      .def(
           "encode",
           [](const TextEncoder& self, const std::vector<std::string>& texts, const std::string& prompt) {
             return self.encode_after(prompt, texts);
@@ -39,6 +47,8 @@ void bind_encoders(py::module_& m) {
       .def_property_readonly("dim", &AudioEncoder::dim, "Length of a feature vector.")
       .def_property_readonly("sample_rate", &AudioEncoder::sample_rate, "The rate it wants, in Hz.")
       .def_property_readonly("max_seconds", &AudioEncoder::max_seconds, "Longest clip of one call.")
+      .def("preprocess", &AudioEncoder::preprocess, py::arg("clip"), NoGil(),
+           "What enters the network of (samples, sample_rate): mel (bands, frames), or samples (n).")
       .def("encode", &AudioEncoder::encode, py::arg("clip"), NoGil(),
            "(samples, sample_rate), as trine.read_audio gives it -> (T, dim)")
       .def("describe", &AudioEncoder::describe, "What happens to a clip, as (step, sentence) pairs.");

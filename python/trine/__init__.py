@@ -37,7 +37,8 @@ from ._trine import (
     read_catalogue,
 )
 from .classifier import Classifier
-from .embedder import Description, Embedder
+from .embedder import Coverage, Description, Embedder
+from .encoder import Encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
@@ -54,12 +55,14 @@ __all__ = [
     # encoders
     "AudioEncoder",
     "Classifier",
+    "Encoder",
     "Encoders",
     "ImageEncoder",
     "Similarity",
     "TextEncoder",
     "load_encoder",
     # embedder
+    "Coverage",
     "Description",
     "Embedder",
     # fusion

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from numbers import Real
+from pathlib import Path
 from typing import Any, Union
 
 import numpy as np
@@ -149,6 +150,40 @@ def by_modality(value: Any) -> dict[str, Any]:
     raise TypeError(f"{_kind(value)} may be anything; say what it is: {{'image': ...}}, {{'audio': ...}}.")
 
 
+def image_or_audio(value: Any, supported: list[str]) -> tuple[str, Any]:
+    """What a picture or clip is, and it itself; `supported`: which of them a model takes."""
+    if len(supported) == 1 and not (isinstance(value, Mapping) and "array" not in value):
+        return supported[0], value
+    given = by_modality(Path(value) if isinstance(value, str) else value)
+    if len(given) != 1 or "text" in given:
+        raise ValueError(f"A picture or a clip is wanted, not {' and '.join(given)}.")
+    return next(iter(given.items()))
+
+
+def videos(value: Any) -> tuple[list[Any], bool]:
+    """The videos as a list, each by its frames, and whether there was but one."""
+    if isinstance(value, (list, tuple)) and value and all(_is_video(v) for v in value):
+        return list(value), False
+    return [value], True
+
+
+def frames(value: Any) -> list[Any]:
+    """The frames of one video."""
+    if isinstance(value, (str, os.PathLike)) or _is_bytes(value):
+        raise ValueError("Files of videos are not read yet: give the frames, an array (T, H, W, 3) or a list of pictures.")
+    if not (_is_video(value) or isinstance(value, (list, tuple))):
+        raise ValueError("A video is an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures.")
+    if not len(value):
+        raise ValueError("A video must have at least one frame.")
+    return list(value)
+
+
+def choice(value: str, what: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise ValueError(f"{what} must be {', '.join(known[:-1])} or {known[-1]}, not {value!r}.")
+    return value
+
+
 def split(value: Any) -> tuple[list[Any], bool]:
     """The inputs as a list, and whether there was but one."""
     if isinstance(value, (str, os.PathLike, Mapping)) or _is_bytes(value) or _is_clip(value) or _is_pil(value):
@@ -181,6 +216,10 @@ def _is_bytes(value: Any) -> bool:
 def _is_clip(value: Any) -> bool:
     """(samples, rate)"""
     return isinstance(value, tuple) and len(value) == 2 and hasattr(value[0], "ndim") and isinstance(value[1], Real)
+
+
+def _is_video(value: Any) -> bool:
+    return getattr(value, "ndim", None) == 4 or isinstance(value, (list, tuple)) and not _is_clip(value)
 
 
 def _is_pil(value: Any) -> bool:

@@ -44,10 +44,13 @@ class Embedder:
     - show_progress_bar: on stderr;
     - convert_to_numpy: NumPy arrays instead of tensors;
     - truncate_dim: the first values only, at unit length again;
+    - long_input (texts, clips): what becomes of a text over the model's tokens and of a clip over its seconds: "window",
+      the default, takes all of it in pieces that overlap and gives the mean of their unit vectors, weighted by length
+      and at unit length again; "truncate" takes the beginning only, as transformers and sentence-transformers do, and
+      warns; "error" refuses with a ValueError;
     - prompt_name, prompt (texts): what goes before each text, one of the checkpoint's prompts or a str as it is; without
       either the checkpoint's default prompt, if it has one;
-    - return_coverage: also how much of each input went into its vector, {"total", "used", "windows"}: tokens of a text,
-      seconds of a clip. A text that is cut is also a warning.
+    - return_coverage: also how much of each input went into its vector, a `Coverage` of total, used and windows.
 
     The same input gives the same vector in any batch and with any number of threads. Calls from several Python threads
     run at the same time: the interpreter's lock is not held.
@@ -86,6 +89,7 @@ class Embedder:
         *,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        long_input: str = "window",
         batch_size: int = 32,
         show_progress_bar: bool = False,
         convert_to_numpy: bool = False,
@@ -100,7 +104,7 @@ class Embedder:
         torch.Size([384])
         """
         options = _Options(
-            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, prompt_name, prompt
+            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, long_input, prompt_name, prompt
         )
         return self._embed("text", text, options)
 
@@ -108,6 +112,7 @@ class Embedder:
         self,
         audio: _inputs.AudioLike | list[_inputs.AudioLike],
         *,
+        long_input: str = "window",
         batch_size: int = 32,
         show_progress_bar: bool = False,
         convert_to_numpy: bool = False,
@@ -119,8 +124,31 @@ class Embedder:
         >>> model.embed_audio(["question.wav", (samples, 44_100)]).shape            # doctest: +SKIP
         torch.Size([2, 384])
         """
-        options = _Options(batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage)
+        options = _Options(batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, long_input)
         return self._embed("audio", audio, options)
+
+    def embed_video(
+        self,
+        frames: Any,
+        *,
+        batch_size: int = 32,
+        convert_to_numpy: bool = False,
+        truncate_dim: int | None = None,
+    ) -> Any:
+        """The frames of a video -> (D), a list of such -> (N, D): the mean of their vectors, at unit length again.
+
+        Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
+
+        >>> model.embed_video(np.zeros((8, 224, 224, 3), np.uint8)).shape          # doctest: +SKIP
+        torch.Size([384])
+        """
+        options = _Options(batch_size, convert_to_numpy=convert_to_numpy, truncate_dim=truncate_dim)
+        videos, single = _inputs.videos(frames)
+        means = [torch.empty(0, self.dim)]
+        for i, video in enumerate(videos):
+            vectors, _ = self._vectors("image", dict(enumerate(_named(i, len(videos), _inputs.frames, video))), options)
+            means.append(torch.nn.functional.normalize(vectors.mean(0, keepdim=True), dim=1))
+        return options.result(torch.cat(means), [], single)
 
     def embed(
         self,
@@ -131,6 +159,7 @@ class Embedder:
         weights: Mapping[str, float] | None = None,
         convert_to_numpy: bool = False,
         truncate_dim: int | None = None,
+        long_input: str = "window",
         return_coverage: bool = False,
     ) -> Any:
         """What one thing looks like, reads like and sounds like, any subset of it -> (D), the weighted mean.
@@ -140,7 +169,10 @@ class Embedder:
         >>> model.embed(image="photo.jpg", text="the red one", weights={"text": 2})     # doctest: +SKIP
         """
         options = _Options(
-            convert_to_numpy=convert_to_numpy, truncate_dim=truncate_dim, return_coverage=return_coverage
+            convert_to_numpy=convert_to_numpy,
+            truncate_dim=truncate_dim,
+            return_coverage=return_coverage,
+            long_input=long_input,
         )
         return self._encode([{"image": image, "text": text, "audio": audio}], True, weights, options)
 
@@ -166,6 +198,7 @@ class Embedder:
         weights: Mapping[str, float] | None = None,
         prompt_name: str | None = None,
         prompt: str | None = None,
+        long_input: str = "window",
         batch_size: int = 32,
         show_progress_bar: bool = False,
         convert_to_numpy: bool = False,
@@ -177,13 +210,14 @@ class Embedder:
         A str is a text; PIL images and arrays of two or three dimensions are pictures; arrays of one dimension,
         (samples, rate) and {"array", "sampling_rate"} are audio; a pathlib.Path is what its suffix says; a dict
         {"image": ..., "text": ..., "audio": ...} is one thing known by several modalities, combined by `weights`. The
-        coverage is one dict by modality for each input.
+        coverage is one dict by modality for each input. A text has the vector that `embed_text` gives it, so
+        long_input="truncate" is what gives a long one that of sentence-transformers' `encode`.
 
         >>> model.encode(["a banana", Path("photo.jpg"), {"text": "this", "audio": "question.wav"}])    # doctest: +SKIP
         """
         items, single = _inputs.split(inputs)
         options = _Options(
-            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, prompt_name, prompt
+            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, long_input, prompt_name, prompt
         )
         return self._encode(items, single, weights, options)
 
@@ -194,11 +228,58 @@ class Embedder:
         >>> trine.Embedder.similarity([[1, 0]], [[0, 1], [1, 0]])
         tensor([[0., 1.]])
         """
-        rows = [torch.atleast_2d(torch.from_numpy(_inputs.vector(v).copy())) for v in (a, b)]
-        if rows[0].shape[1:] != rows[1].shape[1:] or rows[0].ndim != 2:
-            raise ValueError(f"Wanted (N, D) and (M, D), got {tuple(rows[0].shape)} and {tuple(rows[1].shape)}.")
-        unit_a, unit_b = (torch.nn.functional.normalize(r, dim=1) for r in rows)
-        return unit_a @ unit_b.T
+        return _trine.Embedder.similarity(*(torch.from_numpy(_inputs.vector(v).copy()) for v in (a, b)))
+
+    def probabilities(self, inputs: Any, texts: list[str], *, batch_size: int = 32) -> torch.Tensor:
+        """What each of M texts is worth for a picture or clip -> (M), for a list of them -> (N, M).
+
+        As the checkpoint was trained: shares of the texts that sum to 1 (CLIP: transformers'
+        `logits_per_image.softmax(-1)`), or each text on its own in 0 to 1 (SigLIP: `logits_per_image.sigmoid()`). A model
+        of ours has neither, but a calibration: the softmax of cosine / temperature. Any other is a ValueError;
+        `similarity` gives the cosines.
+
+        >>> model.probabilities("photo.jpg", ["a photo of a cat", "a photo of a dog"])      # doctest: +SKIP
+        tensor([0.9931, 0.0069])
+        """
+        items, single = _inputs.split(inputs)
+        heard_or_seen = [m for m in ("image", "audio") if self.supports(m)]
+        found = [_named(i, len(items), _inputs.image_or_audio, item, heard_or_seen) for i, item in enumerate(items)]
+        options = _Options(batch_size)
+        for modality in {modality for modality, _ in found}:
+            self._model.scoring(modality)  # refuses before anything is worked out
+        candidates = self._embed("text", [texts] if isinstance(texts, str) else texts, options)
+        shares = torch.empty(len(items), len(candidates))
+        for modality in {modality for modality, _ in found}:
+            values = {i: value for i, (m, value) in enumerate(found) if m == modality}
+            vectors, _ = self._vectors(modality, values, options)
+            shares[list(values)] = self._model.probabilities(modality, vectors, candidates)
+        return shares[0] if single else shares
+
+    def preprocess_image(self, image: _inputs.ImageLike) -> torch.Tensor:
+        """What of a picture enters the network: resized, cropped, normalised -> (3, H, W).
+
+        >>> model.preprocess_image("photo.jpg").shape               # doctest: +SKIP
+        torch.Size([3, 224, 224])
+        """
+        return self._model.preprocess_image(_inputs.image(image))
+
+    def preprocess_audio(self, audio: _inputs.AudioLike) -> torch.Tensor:
+        """What of a clip enters the network: mel (bands, frames), or samples (n) at the network's rate.
+
+        The clip must fit into one call, see `describe()["audio.windows"]`.
+
+        >>> model.preprocess_audio("question.wav").shape            # doctest: +SKIP
+        torch.Size([80, 212])
+        """
+        return self._model.preprocess_audio(_inputs.audio(audio, 0))
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text that enter the network: special tokens included, cut as "truncate" does, without a prompt.
+
+        >>> model.tokenize("a ripe banana")                         # doctest: +SKIP
+        [101, 1037, 22503, 15212, 102]
+        """
+        return self._model.tokenize(_inputs.text(text))
 
     def supports(self, modality: str) -> bool:
         """Whether the model takes "image", "text" or "audio".
@@ -274,30 +355,59 @@ class Embedder:
         return vectors, coverage
 
     def _vectors(
-        self, modality: str, values: dict[int, Any], options: _Options, bar: _Bar
+        self, modality: str, values: dict[int, Any], options: _Options, bar: _Bar | None = None
     ) -> tuple[torch.Tensor, dict[int, dict]]:
         """{position: value} -> (N, D), {position: coverage}"""
         embed, convert = getattr(self._model, f"embed_{modality}s"), getattr(_inputs, modality)
-        batch_size, prompts = options.batch_size, options.prompts if modality == "text" else {}
+        batch_size, settings = options.batch_size, options.of(modality)
         positions = list(values)
         parts, coverage = [torch.empty(0, self.dim)], {}
         for start in range(0, max(len(positions), 1), batch_size):
             batch = positions[start : start + batch_size]
-            vectors, covered = embed([_named(i, len(values), convert, values[i]) for i in batch], batch_size, **prompts)
+            vectors, covered = embed([_named(i, len(values), convert, values[i]) for i in batch], batch_size, **settings)
             parts.append(vectors)
-            coverage.update(zip(batch, covered))
-            bar.advance(len(batch))
-        if modality == "text":
-            _warn_if_cut(coverage)
+            coverage.update(zip(batch, map(Coverage, covered)))
+            if bar:
+                bar.advance(len(batch))
+        _warn_if_cut(coverage, modality)
         return torch.cat(parts), coverage
 
 
+class Coverage(dict):
+    """How much of an input went into its vector; `coverage.windows` is `coverage["windows"]`.
+
+    >>> _, coverage = model.embed_text(book, return_coverage=True)                  # doctest: +SKIP
+    >>> coverage.windows[:2]                                                        # doctest: +SKIP
+    [(0, 1061), (921, 1980)]
+    """
+
+    @property
+    def total(self) -> float:
+        """Tokens of a text, prompt and special tokens included; seconds of a clip; 1 for a picture."""
+        return self["total"]
+
+    @property
+    def used(self) -> float:
+        """Of the total; less only where long_input="truncate" cut."""
+        return self["used"]
+
+    @property
+    def windows(self) -> list[tuple[float, float]]:
+        """[first, last) of each piece, in characters of a text or seconds of a clip; empty for a picture."""
+        return self["windows"]
+
+
 class Description(dict):
-    """What `Embedder.describe` tells, {"text.pooling": ...}; printed one fact a line."""
+    """What `Embedder.describe` tells, {"text.pooling": ..., "text.pooling.source": ...}; printed one fact a line.
+
+    A fact's source, where it has one, is the file and the keys that say so; it stands behind the fact.
+    """
 
     def __str__(self) -> str:
-        width = max(map(len, self), default=0)
-        return "\n".join(f"{name:<{width}}  {fact}" for name, fact in self.items())
+        facts = {name: fact for name, fact in self.items() if not name.endswith(".source")}
+        width = max(map(len, facts), default=0)
+        sources = {name: f"  [{self[f'{name}.source']}]" for name in facts if f"{name}.source" in self}
+        return "\n".join(f"{name:<{width}}  {fact}{sources.get(name, '')}" for name, fact in facts.items())
 
 
 class _Options:
@@ -310,6 +420,7 @@ class _Options:
         convert_to_numpy: bool = False,
         truncate_dim: int | None = None,
         return_coverage: bool = False,
+        long_input: str = "window",
         prompt_name: str | None = None,
         prompt: str | None = None,
     ) -> None:
@@ -317,18 +428,24 @@ class _Options:
         self.batch_size, self.show_progress_bar = batch_size, show_progress_bar
         self.convert_to_numpy, self.truncate_dim = convert_to_numpy, truncate_dim
         self.return_coverage = return_coverage
+        self.long_input = _inputs.choice(long_input, "long_input", ("window", "truncate", "error"))
         given = {"prompt_name": prompt_name, "prompt": prompt}
         self.prompts = {key: _inputs.text(value, key) for key, value in given.items() if value is not None}
+
+    def of(self, modality: str) -> dict[str, Any]:
+        """What the library's method for a modality takes besides the inputs and the batch size."""
+        if modality == "image":
+            return {}
+        return {"long_input": self.long_input, **(self.prompts if modality == "text" else {})}
 
     def result(self, vectors: torch.Tensor, coverage: list, single: bool) -> Any:
         if self.truncate_dim is not None:
             if not 1 <= self.truncate_dim <= vectors.shape[1]:
                 raise ValueError(f"truncate_dim must be 1 to {vectors.shape[1]}, not {self.truncate_dim}.")
             vectors = torch.nn.functional.normalize(vectors[:, : self.truncate_dim], dim=1)
-        if single:
-            vectors, coverage = vectors[0], coverage[0]
+        vectors = vectors[0] if single else vectors
         result = vectors.numpy() if self.convert_to_numpy else vectors
-        return (result, coverage) if self.return_coverage else result
+        return (result, coverage[0] if single else coverage) if self.return_coverage else result
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -349,10 +466,10 @@ class _Bar:
             print(f"\r{self.what} {self.done} / {self.total}", end=end, file=sys.stderr, flush=True)
 
 
-def _named(position: int, count: int, convert: Any, value: Any) -> Any:
-    """convert(value); where there are several values an error says which it was."""
+def _named(position: int, count: int, convert: Any, *values: Any) -> Any:
+    """convert(*values); where there are several inputs an error says which it was."""
     try:
-        return convert(value)
+        return convert(*values)
     except (TypeError, ValueError) as error:
         if count == 1:
             raise
@@ -360,13 +477,14 @@ def _named(position: int, count: int, convert: Any, value: Any) -> Any:
         raise kind(f"Input {position}: {error}") from error
 
 
-def _warn_if_cut(coverage: dict[int, dict]) -> None:
+def _warn_if_cut(coverage: dict[int, dict], modality: str = "text") -> None:
     cut = [i for i, c in coverage.items() if c["used"] < c["total"]]
     if cut:
-        limit = int(coverage[cut[0]]["used"])
+        used = coverage[cut[0]]["used"]
+        what, limit = ("clips", f"{used:.1f} s") if modality == "audio" else ("texts", f"{used} tokens")
         shown = ", ".join(map(str, cut[:10])) + (", ..." if len(cut) > 10 else "")
         warnings.warn(
-            f"{len(cut)} of {len(coverage)} texts are longer than {limit} tokens and were cut there (inputs {shown}); "
+            f"{len(cut)} of {len(coverage)} {what} are longer than {limit} and were cut there (inputs {shown}); "
             "return_coverage=True tells by how much.",
             stacklevel=_outside(),
         )

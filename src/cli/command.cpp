@@ -79,9 +79,8 @@ Embedder load_model(const CommonOptions& options) {
 }
 
 torch::Tensor embed_all(const Embedder& model, Modality modality, const std::vector<std::string>& inputs,
-                        std::vector<Coverage>* coverage) {
+                        const EmbedOptions& options) {
   const std::vector<std::filesystem::path> paths(inputs.begin(), inputs.end());
-  const EmbedOptions options{.coverage = coverage};
   switch (modality) {
     case Modality::image:
       return model.embed_images({paths.begin(), paths.end()}, options);
@@ -103,13 +102,14 @@ std::string text_argument(const std::string& argument) {
 void say(const std::string& sentence) { std::cerr << sentence << '\n'; }
 
 void say_coverage(Modality modality, const std::string& input, const Coverage& coverage) {
-  if (coverage.used < coverage.total) {
-    say("The " + std::string(to_string(modality)) + " \"" + one_line(input) + "\" has " + fixed(coverage.total, 0) +
-        " tokens and was cut at " + fixed(coverage.used, 0) + ".");
-  }
-  if (coverage.windows > 1) {
-    say(one_line(input) + " lasts " + fixed(coverage.total, 1) + " s and was embedded in " +
-        std::to_string(coverage.windows) + " windows.");
+  const auto length = [modality](double amount) {
+    return modality == Modality::audio ? fixed(amount, 1) + " s" : fixed(amount, 0) + " tokens";
+  };
+  const std::string subject = "The " + std::string(to_string(modality)) + " \"" + one_line(input) + "\" has " +
+                              length(coverage.total) + " and was ";
+  if (coverage.used < coverage.total) say(subject + "cut at " + length(coverage.used) + ".");
+  if (coverage.windows.size() > 1) {
+    say(subject + "embedded in " + std::to_string(coverage.windows.size()) + " windows.");
   }
 }
 

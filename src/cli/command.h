@@ -32,14 +32,14 @@ Embedder load_model(const CommonOptions& options);
 
 /// Files or texts of one modality -> (N, dim)
 torch::Tensor embed_all(const Embedder& model, Modality modality, const std::vector<std::string>& inputs,
-                        std::vector<Coverage>* coverage = nullptr);
+                        const EmbedOptions& options = {});
 
 /// The text of a --text option: "-" stands for what comes on stdin.
 std::string text_argument(const std::string& argument);
 
 /// One line on stderr.
 void say(const std::string& sentence);
-/// Says where a text was cut, or that a clip is embedded in several windows.
+/// Says where an input was cut, or that it was embedded in several windows.
 void say_coverage(Modality modality, const std::string& input, const Coverage& coverage);
 
 /// To stdout; a reader that has gone away is no error.

@@ -10,7 +10,11 @@ void run(const CommonOptions& options) {
   std::vector<std::vector<std::string>> rows{{"directory", model.directory().string()}};
   for (const auto& [key, value] : model.describe()) {
     json[key] = value;
-    rows.push_back({key, value});
+    if (key == rows.back().front() + ".source") {
+      rows.back().back() += "  [" + value + "]";
+    } else {
+      rows.push_back({key, value});
+    }
   }
   if (options.json) return print(json);
   for (const std::string& line : aligned(rows)) print(line + "\n");

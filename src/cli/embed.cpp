@@ -10,10 +10,19 @@ struct Options : CommonOptions {
   std::map<Modality, std::vector<std::string>> inputs;
   bool together = false;
   QueryWeights weights;
+  LongInput long_input = LongInput::window;
 };
 
-Json json_of(const Coverage& coverage) {
-  return {{"total", coverage.total}, {"used", coverage.used}, {"windows", coverage.windows}};
+Json json_of(Modality modality, const Coverage& coverage) {
+  Json windows = Json::array();
+  for (const auto& [first, last] : coverage.windows) {
+    if (modality == Modality::text) {  // characters are whole
+      windows.push_back({static_cast<std::int64_t>(first), static_cast<std::int64_t>(last)});
+    } else {
+      windows.push_back({first, last});
+    }
+  }
+  return {{"total", coverage.total}, {"used", coverage.used}, {"windows", windows}};
 }
 
 Json json_of(const torch::Tensor& vector) {
@@ -51,14 +60,15 @@ void run(Options options) {
     if (inputs.empty()) continue;
     const std::string name(to_string(modality));
     std::vector<Coverage> coverage;
-    const torch::Tensor vectors = embed_all(model, modality, inputs, &coverage);
+    const torch::Tensor vectors =
+        embed_all(model, modality, inputs, {.long_input = options.long_input, .coverage = &coverage});
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const torch::Tensor vector = vectors[static_cast<std::int64_t>(i)];
       say_coverage(modality, inputs[i], coverage[i]);
       parts[name] = inputs[i];
-      covered[name] = json_of(coverage[i]);
+      covered[name] = json_of(modality, coverage[i]);
       lines.push_back(
-          {{"modality", name}, {"input", inputs[i]}, {"vector", json_of(vector)}, {"coverage", json_of(coverage[i])}});
+          {{"modality", name}, {"input", inputs[i]}, {"vector", json_of(vector)}, {"coverage", covered[name]}});
       table.push_back({name, one_line(inputs[i]), first_values(vector)});
       together[modality] = vector;
     }
@@ -89,6 +99,13 @@ void add_embed(CLI::App& app) {
   add("--audio", Modality::audio, "A spoken clip; may be repeated", "FILE");
   command->add_flag("--together", options->together, "One vector of all: their weighted mean");
   add_weights(*command, options->weights);
+  command
+      ->add_option_function<std::string>(
+          "--long-input", [options](const std::string& name) { options->long_input = long_input(name); },
+          "Of a text or clip that is too long for the model: all of it in overlapping windows (the default), its "
+          "beginning, or an error")
+      ->check(CLI::IsMember({"window", "truncate", "error"}))
+      ->type_name("window|truncate|error");
   command->callback([options] { run(*options); });
 }
 

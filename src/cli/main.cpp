@@ -13,8 +13,8 @@ namespace trine::cli {
 
 // The commands in the order of the help, one file each.
 using AddCommand = void(CLI::App& app);
-AddCommand add_embed, add_index, add_search, add_describe, add_evaluate;
-constexpr AddCommand* kCommands[] = {add_embed, add_index, add_search, add_describe, add_evaluate};
+AddCommand add_embed, add_index, add_search, add_classify, add_describe, add_evaluate;
+constexpr AddCommand* kCommands[] = {add_embed, add_index, add_search, add_classify, add_describe, add_evaluate};
 
 namespace {
 

@@ -24,13 +24,7 @@ constexpr detail::PostNormKeys kKeys{.layers = "encoder.layer",
 }  // namespace
 
 BertConfig BertConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
-  BertConfig config;
-  detail::read_bert_keys(kConfig, json, config);
-  config.type_vocab_size = detail::read_size(kConfig, json, "type_vocab_size", 1'024, config.type_vocab_size);
-  detail::check_post_norm_weights(kConfig, config.num_hidden_layers, config.hidden_size, config.intermediate_size,
-                                  config.vocab_size + config.max_position_embeddings + config.type_vocab_size);
-  return config;
+  return detail::read_bert(kConfig, detail::read_json(kConfig, config_json));
 }
 
 BertImpl::BertImpl(const BertConfig& config, std::optional<std::int64_t> padding_idx) : padding_idx_(padding_idx) {
@@ -58,6 +52,15 @@ Tensor BertImpl::forward(const Tensor& ids, const Tensor& mask) const {
 }
 
 namespace detail {
+
+BertConfig read_bert(const char* who, const Json& json) {
+  BertConfig config;
+  read_bert_keys(who, json, config);
+  config.type_vocab_size = read_size(who, json, "type_vocab_size", 1'024, config.type_vocab_size);
+  check_post_norm_weights(who, config.num_hidden_layers, config.hidden_size, config.intermediate_size,
+                          config.vocab_size + config.max_position_embeddings + config.type_vocab_size);
+  return config;
+}
 
 TextNetwork bert_network(const std::filesystem::path& directory) {
   const BertConfig config = BertConfig::load(directory / "config.json");

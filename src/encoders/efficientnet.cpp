@@ -7,6 +7,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "encoders/text_network.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
 
@@ -131,7 +132,8 @@ class EfficientNetEncoder : public ImageEncoder {
             {"scaling", "(x / 255 - mean) / std, mean " + to_string(config_.mean) + ", std " + to_string(config_.std)},
             {"activation", "relu6"},
             {"padding", "TensorFlow same"},
-            {"pooling", "mean over the picture, 1280 features"}};
+            {"pooling", "mean over the picture, 1280 features"},
+            {"parameters", std::to_string(detail::count_parameters(*network_))}};
   }
 
  private:

@@ -6,7 +6,9 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "trine/encoders/ast.h"
 #include "trine/encoders/bert.h"
+#include "trine/encoders/clap.h"
 #include "trine/encoders/clip.h"
 #include "trine/encoders/dinov2.h"
 #include "trine/encoders/distilbert.h"
@@ -30,25 +32,31 @@ using Loader = AnyEncoder (*)(const std::filesystem::path& directory);
 
 AnyEncoder efficientnet(const std::filesystem::path& directory) { return {.image = load_efficientnet(directory)}; }
 AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_bert(directory)}; }
+AnyEncoder clap(const std::filesystem::path& directory) { return load_clap(directory); }
 AnyEncoder dinov2(const std::filesystem::path& directory) { return {.image = load_dinov2(directory)}; }
 AnyEncoder distilbert(const std::filesystem::path& directory) { return {.text = load_distilbert(directory)}; }
 AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
 AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
 AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
+AnyEncoder ast(const std::filesystem::path& directory) { return {.audio = load_ast(directory)}; }
 AnyEncoder whisper(const std::filesystem::path& directory) { return {.audio = load_whisper(directory)}; }
 
 struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 24> kFamilies{{{"bert", bert},
+constexpr std::array<Family, 28> kFamilies{{{"bert", bert},
                                             {"distilbert", distilbert},
                                             {"modernbert", modernbert},
                                             {"mpnet", mpnet},
                                             {"roberta", roberta},
                                             {"xlm-roberta", roberta},
                                             {"whisper", whisper},
+                                            {"audio-spectrogram-transformer", ast},
+                                            {"clap", clap},
+                                            {"clap_audio_model", clap},
+                                            {"clap_text_model", clap},
                                             {"clip", load_clip},
                                             {"clip_vision_model", load_clip},
                                             {"clip_text_model", load_clip},
@@ -78,6 +86,23 @@ torch::Tensor TextEncoder::encode_after(const std::string& prompt, const std::ve
 const Prompts& TextEncoder::prompts() const {
   static const Prompts none;
   return none;
+}
+
+std::int64_t TextEncoder::padded_length() const { return 0; }
+
+std::int64_t TextEncoder::count_tokens(const std::string& text) const {
+  return std::ssize(tokenizer().encode(text).ids);
+}
+
+std::vector<std::int32_t> TextEncoder::tokenize(const std::string& text) const {
+  std::vector<std::int32_t> ids = tokenizer().encode(text, max_tokens()).ids;
+  if (std::ssize(ids) < padded_length()) ids.resize(static_cast<std::size_t>(padded_length()), tokenizer().pad_id());
+  return ids;
+}
+
+torch::Tensor AudioEncoder::preprocess(const Audio& clip) const {
+  std::vector<float> samples = resample(clip.samples, clip.sample_rate, sample_rate());
+  return torch::from_blob(samples.data(), {std::ssize(samples)}).clone();
 }
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {

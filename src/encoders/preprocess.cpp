@@ -7,6 +7,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/config.h"
+#include "encoders/towers.h"
 
 namespace trine {
 
@@ -62,19 +63,6 @@ constexpr std::array<SizeKey, 6> kSizeKeys{{{"height", &ImageSize::height},
                                             {"longest_edge", &ImageSize::longest_edge},
                                             {"max_height", &ImageSize::max_height},
                                             {"max_width", &ImageSize::max_width}}};
-
-detail::Json read_file(const std::filesystem::path& directory) {
-  const auto newer = directory / "processor_config.json", older = directory / "preprocessor_config.json";
-  if (std::filesystem::exists(newer)) {
-    const detail::Json json = detail::read_json(kLoad, newer);
-    if (json.is_object() && json.contains("image_processor")) return json.at("image_processor");
-  }
-  if (!std::filesystem::exists(older)) {
-    detail::failure(kLoad, directory,
-                    " holds neither preprocessor_config.json nor a processor_config.json with \"image_processor\"");
-  }
-  return detail::read_json(kLoad, older);
-}
 
 /// "CLIPFeatureExtractor", "CLIPImageProcessorFast" and "CLIPImageProcessorPil" are CLIPImageProcessor.
 std::string read_type(const detail::Json& json, std::string_view fallback) {
@@ -333,7 +321,7 @@ Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFi
 }
 
 ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std::string_view fallback) {
-  const detail::Json json = read_file(directory);
+  const detail::Json json = detail::read_preprocessor(kLoad, directory, "image_processor");
   if (!json.is_object()) detail::failure(kLoad, "the image processor of ", directory, " is not a JSON object");
   ImageProcessor processor;
   processor.image_processor_type = read_type(json, fallback);

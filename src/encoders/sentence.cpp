@@ -309,7 +309,7 @@ class SentenceEncoder : public TextEncoder {
 
   std::int64_t dim() const override { return std::min(settings_.truncate_dim.value_or(width()), width()); }
   std::int64_t max_tokens() const override { return model_.max_tokens(); }
-  std::int64_t count_tokens(const std::string& text) const override { return model_.count_tokens(text); }
+  const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
   const Prompts& prompts() const override { return settings_.prompts; }
 
   Tensor encode(const std::vector<std::string>& texts) const override { return encode(texts, 0); }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "detail/json.h"
 #include "encoders/activation.h"
 #include "trine/checkpoint.h"
 #include "trine/encoders/encoder.h"
@@ -17,6 +18,11 @@
 #include "trine/layers.h"
 
 /// What a text family gives, and what sentence encoders and classifiers do with it alike: tokens, batches, weights.
+
+namespace trine {
+struct BertConfig;
+struct RobertaConfig;
+}  // namespace trine
 
 namespace trine::detail {
 
@@ -50,12 +56,17 @@ struct TextNetwork {
   HeadOptions head;
 };
 
+// The keys of a config.json or of a part of it.
+BertConfig read_bert(const char* who, const Json& json);
+RobertaConfig read_roberta(const char* who, const Json& json);
+
 // A network of each family, with the sizes of the directory's config.json.
 TextNetwork bert_network(const std::filesystem::path& directory);
 TextNetwork distilbert_network(const std::filesystem::path& directory);
 TextNetwork modernbert_network(const std::filesystem::path& directory);
 TextNetwork mpnet_network(const std::filesystem::path& directory);
 TextNetwork roberta_network(const std::filesystem::path& directory);
+TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& config);
 
 /// A network with its weights and its tokenizer.
 class TextModel {

@@ -19,6 +19,19 @@ namespace {
 constexpr std::int64_t kMostRows = 32;         // texts that go through a network together
 constexpr std::int64_t kMostPatches = 16'384;  // of a square picture: attention grows with their square
 
+/// Texts of any length to one length, with the last token of each. -> (N, T) int64
+Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) {
+  std::size_t longest = 0;
+  for (const auto& text : texts) longest = std::max(longest, text.size());
+  Tensor ids = torch::empty({std::ssize(texts), static_cast<std::int64_t>(longest)}, torch::kInt64);
+  std::int64_t* out = ids.mutable_data_ptr<std::int64_t>();
+  for (const auto& text : texts) {
+    out = std::copy(text.begin(), text.end(), out);
+    out = std::fill_n(out, longest - text.size(), text.back());
+  }
+  return ids;
+}
+
 }  // namespace
 
 TransformerConfig read_transformer(const char* who, const Json& json, const TransformerConfig& defaults) {
@@ -120,17 +133,40 @@ void check_processor(const char* who, const ImageProcessor& processor, std::int6
   }
 }
 
+Json read_preprocessor(const char* who, const std::filesystem::path& directory, const char* part) {
+  const auto newer = directory / "processor_config.json", older = directory / "preprocessor_config.json";
+  if (std::filesystem::exists(newer)) {
+    const Json json = read_json(who, newer);
+    if (json.is_object() && json.contains(part)) return json.at(part);
+  }
+  if (!std::filesystem::exists(older)) {
+    failure(who, directory, " holds neither preprocessor_config.json nor a processor_config.json with \"", part, "\"");
+  }
+  return read_json(who, older);
+}
+
+Json read_extractor(const char* who, const std::filesystem::path& directory, const std::string& type) {
+  Json json = read_preprocessor(who, directory, "feature_extractor");
+  if (!json.is_object()) failure(who, "the feature extractor of ", directory, " is not a JSON object");
+  if (const auto name = get_or(who, json, "feature_extractor_type", type); name != type) {
+    failure(who, "\"feature_extractor_type\" is ", shown(name), ", known is ", type);
+  }
+  return json;
+}
+
+std::string describe_similarity(const Similarity& similarity) {
+  std::ostringstream score;
+  score << (similarity.kind == SimilarityKind::softmax ? "softmax of " : "sigmoid of ") << similarity.scale
+        << " * cosine";
+  if (similarity.bias != 0) score << (similarity.bias < 0 ? " - " : " + ") << std::abs(similarity.bias);
+  return score.str();
+}
+
 Description describe_network(const TransformerConfig& config, const std::string& pooling,
                              const torch::nn::Module& network, const std::optional<Similarity>& similarity) {
   Description lines{{"activation", config.use_swiglu_ffn ? "silu, gated" : std::string(to_string(config.hidden_act))},
                     {"pooling", pooling}};
-  if (similarity) {
-    std::ostringstream score;
-    score << (similarity->kind == SimilarityKind::softmax ? "softmax of " : "sigmoid of ") << similarity->scale
-          << " * cosine";
-    if (similarity->bias != 0) score << (similarity->bias < 0 ? " - " : " + ") << std::abs(similarity->bias);
-    lines.emplace_back("similarity", score.str());
-  }
+  if (similarity) lines.emplace_back("similarity", describe_similarity(*similarity));
   lines.emplace_back("parameters", std::to_string(count_parameters(network)));
   return lines;
 }
@@ -150,6 +186,33 @@ Tensor ImageTower::encode(const Tensor& pixels) const {
   return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
 }
 
+AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
+                       Function forward, const Description& network)
+    : limits_(limits), dim_(dim), extract_(std::move(extract)), forward_(std::move(forward)) {
+  std::ostringstream input;
+  input << limits_.sample_rate << " Hz mono, other rates by soxr HQ, at most " << max_seconds() << " s";
+  description_ = {{"model_type", model_type}, {"input", input.str()}};
+  description_.insert(description_.end(), network.begin(), network.end());
+}
+
+std::vector<float> AudioTower::samples_of(const Audio& clip) const {
+  std::vector<float> samples = resample(clip.samples, clip.sample_rate, limits_.sample_rate);
+  if (std::ssize(samples) < limits_.least) {
+    bad_argument("encode", "the clip has ", samples.size(), " samples at ", limits_.sample_rate, " Hz, at least ",
+                 limits_.least, " are wanted");
+  }
+  if (std::ssize(samples) > limits_.most) {
+    bad_argument("encode", "the clip has ", clip.seconds(), " s, at most ", max_seconds(),
+                 " s fit in one call: cut it into windows");
+  }
+  return samples;
+}
+
+Tensor AudioTower::encode(const Audio& clip) const {
+  const torch::NoGradGuard no_grad;
+  return forward_(samples_of(clip));
+}
+
 TextTower::TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type,
                      Tokenizer tokenizer, std::int64_t vocab_size, std::int64_t max_tokens, Padding padding,
                      std::int64_t dim, Forward forward, const Description& network)
@@ -167,29 +230,13 @@ TextTower::TextTower(const char* who, const std::filesystem::path& directory, co
   description_.insert(description_.end(), network.begin(), network.end());
 }
 
-std::int64_t TextTower::count_tokens(const std::string& text) const { return std::ssize(tokenizer_.encode(text).ids); }
-
-Tensor TextTower::to_ids(const std::vector<std::vector<std::int32_t>>& texts) const {
-  std::size_t longest = padding_ == Padding::max_length ? static_cast<std::size_t>(max_tokens_) : 0;
-  for (const auto& text : texts) longest = std::max(longest, text.size());
-  Tensor ids = torch::empty({std::ssize(texts), static_cast<std::int64_t>(longest)}, torch::kInt64);
-  std::int64_t* out = ids.mutable_data_ptr<std::int64_t>();
-  for (const auto& text : texts) {
-    out = std::copy(text.begin(), text.end(), out);
-    out = std::fill_n(out, longest - text.size(), padding_ == Padding::max_length ? tokenizer_.pad_id() : text.back());
-  }
-  return ids;
-}
-
 Tensor TextTower::encode(const std::vector<std::string>& texts) const {
   const torch::NoGradGuard no_grad;
   Tensor vectors = torch::empty({std::ssize(texts), dim_});
   for (std::int64_t first = 0; first < std::ssize(texts); first += kMostRows) {
     const std::int64_t last = std::min(first + kMostRows, std::ssize(texts));
     std::vector<std::vector<std::int32_t>> rows;
-    for (std::int64_t i = first; i < last; ++i) {
-      rows.push_back(tokenizer_.encode(texts[static_cast<std::size_t>(i)], max_tokens_).ids);
-    }
+    for (std::int64_t i = first; i < last; ++i) rows.push_back(tokenize(texts[static_cast<std::size_t>(i)]));
     vectors.slice(0, first, last) = forward_(to_ids(rows));
   }
   return vectors;

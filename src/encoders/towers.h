@@ -7,6 +7,7 @@
 #include <functional>
 #include <initializer_list>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,7 @@
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/encoders/transformer.h"
+#include "trine/input/audio.h"
 #include "trine/input/text.h"
 
 /// What the families of image and text towers do alike: read their configs, load their weights, be encoders.
@@ -50,6 +52,19 @@ inline constexpr TransformerKeys kPairKeys{.blocks = "layers",
                                            .contract = "mlp.fc2",
                                            .feed_forward_scale = nullptr};
 
+/// Where ViT and AST keep them, within "encoder".
+inline constexpr TransformerKeys kVitKeys{.blocks = "layer",
+                                          .attention_norm = "layernorm_before",
+                                          .query = "attention.attention.query",
+                                          .key = "attention.attention.key",
+                                          .value = "attention.attention.value",
+                                          .attention_out = "attention.output.dense",
+                                          .attention_scale = nullptr,
+                                          .feed_forward_norm = "layernorm_after",
+                                          .expand = "intermediate.dense",
+                                          .contract = "output.dense",
+                                          .feed_forward_scale = nullptr};
+
 /// "vision_model." or "text_model."; nothing for a tower alone as newer versions of transformers write it.
 std::string prefix_of(const Checkpoint& checkpoint, const std::string& tower);
 
@@ -69,6 +84,15 @@ void check_ids(const torch::Tensor& ids, std::int64_t most);
 
 /// Refuses an image processor whose pictures have another size than the network's.
 void check_processor(const char* who, const ImageProcessor& processor, std::int64_t image_size);
+
+/// What a directory says of its processor: `part` of processor_config.json, else preprocessor_config.json whole.
+Json read_preprocessor(const char* who, const std::filesystem::path& directory, const char* part);
+
+/// The feature extractor of a directory of sounds, refused where it is of another type.
+Json read_extractor(const char* who, const std::filesystem::path& directory, const std::string& type);
+
+/// "softmax of 14.3 * cosine"
+std::string describe_similarity(const Similarity& similarity);
 
 /// What describe() says of a network.
 Description describe_network(const TransformerConfig& config, const std::string& pooling,
@@ -94,6 +118,40 @@ class ImageTower : public ImageEncoder {
   Description description_;
 };
 
+/// Samples of a clip, at the rate of the network.
+struct ClipLimits {
+  int sample_rate;     ///< Hz
+  std::int64_t least;  ///< samples
+  std::int64_t most;
+};
+
+/// A feature extractor and a network.
+class AudioTower : public AudioEncoder {
+ public:
+  using Function = std::function<torch::Tensor(std::span<const float> samples)>;
+
+  /// `extract` gives what enters the network, `forward` what it makes of that, both of samples: (n) -> (T, dim)
+  AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
+             Function forward, const Description& network);
+
+  std::int64_t dim() const override { return dim_; }
+  int sample_rate() const override { return limits_.sample_rate; }
+  double max_seconds() const override { return static_cast<double>(limits_.most) / limits_.sample_rate; }
+  torch::Tensor preprocess(const Audio& clip) const override { return extract_(samples_of(clip)); }
+  torch::Tensor encode(const Audio& clip) const override;
+  Description describe() const override { return description_; }
+
+ private:
+  /// At the rate of the network, refused where they are too few or too many.
+  std::vector<float> samples_of(const Audio& clip) const;
+
+  ClipLimits limits_;
+  std::int64_t dim_;
+  Function extract_;
+  Function forward_;
+  Description description_;
+};
+
 /// How the texts of a batch are made equally long.
 enum class Padding {
   repeat_end,  ///< with their own last token, which a causal network pooled at its first end token does not see
@@ -111,14 +169,13 @@ class TextTower : public TextEncoder {
             const Description& network);
 
   std::int64_t dim() const override { return dim_; }
+  const Tokenizer& tokenizer() const override { return tokenizer_; }
   std::int64_t max_tokens() const override { return max_tokens_; }
-  std::int64_t count_tokens(const std::string& text) const override;
+  std::int64_t padded_length() const override { return padding_ == Padding::max_length ? max_tokens_ : 0; }
   torch::Tensor encode(const std::vector<std::string>& texts) const override;
   Description describe() const override { return description_; }
 
  private:
-  torch::Tensor to_ids(const std::vector<std::vector<std::int32_t>>& texts) const;
-
   Tokenizer tokenizer_;
   std::int64_t max_tokens_;
   Padding padding_;

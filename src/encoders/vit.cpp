@@ -17,18 +17,6 @@ namespace {
 constexpr const char* kConfig = "VitConfig";
 constexpr const char* kLoad = "load_vit";
 
-constexpr TransformerKeys kKeys{.blocks = "layer",
-                                .attention_norm = "layernorm_before",
-                                .query = "attention.attention.query",
-                                .key = "attention.attention.key",
-                                .value = "attention.attention.value",
-                                .attention_out = "attention.output.dense",
-                                .attention_scale = nullptr,
-                                .feed_forward_norm = "layernorm_after",
-                                .expand = "intermediate.dense",
-                                .contract = "output.dense",
-                                .feed_forward_scale = nullptr};
-
 }  // namespace
 
 VitConfig VitConfig::load(const std::filesystem::path& config_json) {
@@ -52,7 +40,7 @@ VitImpl::VitImpl(const VitConfig& config, bool with_pooler) : config_(config) {
   class_token_ = embeddings->register_parameter("cls_token", torch::empty({1, 1, dim}));
   positions_ = embeddings->register_parameter("position_embeddings", torch::empty({1, grid * grid + 1, dim}));
   patches_ = register_at(*embeddings, "patch_embeddings.projection", PatchEmbedding(dim, config.patch_size));
-  encoder_ = register_module("encoder", Transformer(config.transformer, kKeys));
+  encoder_ = register_module("encoder", Transformer(config.transformer, detail::kVitKeys));
   norm_ = register_module("layernorm", LayerNorm(dim, config.transformer.layer_norm_eps));
   if (!with_pooler) return;
   pooler_ = register_at(*this, "pooler.dense", Linear(dim, config.pooler_output_size));

@@ -6,6 +6,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/config.h"
+#include "encoders/text_network.h"
 
 namespace trine {
 
@@ -70,8 +71,8 @@ class WhisperAudioEncoder : public AudioEncoder {
   int sample_rate() const override { return kRate; }
   double max_seconds() const override { return static_cast<double>(config_.max_source_positions) / kPositionsASecond; }
 
-  Tensor encode(const Audio& clip) const override {
-    const torch::NoGradGuard no_grad;
+  /// -> (num_mel_bins, frames)
+  Tensor preprocess(const Audio& clip) const override {
     const std::vector<float> resampled =
         clip.sample_rate == kRate ? std::vector<float>() : resample(clip.samples, clip.sample_rate, kRate);
     const std::vector<float>& samples = clip.sample_rate == kRate ? clip.samples : resampled;
@@ -85,8 +86,12 @@ class WhisperAudioEncoder : public AudioEncoder {
                            " s fit in one call: cut it into windows");
     }
     Spectrogram mel = whisper_mel(samples, static_cast<int>(config_.num_mel_bins));
-    const Tensor input = torch::from_blob(mel.values.data(), {1, mel.rows, mel.columns});
-    return network_->forward(input).squeeze(0);
+    return torch::from_blob(mel.values.data(), {mel.rows, mel.columns}).clone();
+  }
+
+  Tensor encode(const Audio& clip) const override {
+    const torch::NoGradGuard no_grad;
+    return network_->forward(preprocess(clip).unsqueeze(0)).squeeze(0);
   }
 
   Description describe() const override {
@@ -98,7 +103,8 @@ class WhisperAudioEncoder : public AudioEncoder {
                         " slaney bands from 0 to 8 kHz, window 400, hop 160, log10, floor 8 below the clip's maximum"},
             {"padding", "none: the first positions for the clip's own length"},
             {"activation", "gelu (exact)"},
-            {"pooling", "none, 50 vectors a second"}};
+            {"pooling", "none, 50 vectors a second"},
+            {"parameters", std::to_string(detail::count_parameters(*network_))}};
   }
 
  private:

@@ -179,7 +179,7 @@ Audio make_audio(std::span<const float> samples, int channels, int sample_rate, 
   return sink.finish();
 }
 
-Audio trim_and_level(const Audio& clip) {
+Audio trim_and_level(const Audio& clip, double* begin_seconds) {
   constexpr double kSilence = 3.1622776601683795e-5;  // power of -45 dB to the loudest frame
   constexpr double kActive = 1e-3;                    // of -30 dB
   constexpr double kDigitalSilence = 1e-9;
@@ -213,6 +213,7 @@ Audio trim_and_level(const Audio& clip) {
   if (sounding < kFewestFrames) return {clip.sample_rate, {}};
   const std::size_t begin = (first > kMargin ? first - kMargin : 0) * hop;
   const std::size_t end = std::min((last + kMargin + 1) * hop, clip.samples.size());
+  if (begin_seconds != nullptr) *begin_seconds = static_cast<double>(begin) / clip.sample_rate;
   Audio result{clip.sample_rate, {clip.samples.begin() + static_cast<std::ptrdiff_t>(begin),
                                   clip.samples.begin() + static_cast<std::ptrdiff_t>(end)}};
   float peak = 0;

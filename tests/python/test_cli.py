@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_picture, make_voice, save_wav
+from conftest import GOLDEN, make_picture, make_voice, save_wav
+
+import trine
 
 BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
-COMMANDS = ("embed", "index", "search", "describe", "evaluate")
+COMMANDS = ("embed", "index", "search", "classify", "describe", "evaluate")
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
@@ -133,6 +135,11 @@ def test_help_begins_with_a_command(run):
         ["search", "--text", "a", "--weights", "text=nan"],
         ["embed"],
         ["embed", "--together", "--text", "a", "--text", "b"],
+        ["embed", "--text", "a", "--long-input", "cut"],
+        ["classify"],
+        ["classify", "--text", "a"],
+        ["classify", "--image", "a.png"],
+        ["classify", "--image", "a.png", "--text", "a", "--template", "a photo"],
         ["index"],
         ["index", "catalogue.jsonl"],
         ["evaluate"],
@@ -165,15 +172,57 @@ def test_embed_together_is_the_weighted_mean(run, model, model_directory, pictur
     assert row["input"] == {"image": str(picture), "text": "a lemon"}
 
 
-def test_what_was_cut_is_said(run, tiny_directory):
-    done = run("embed", "--model", tiny_directory, "--text", "lemon " * 200)
-    assert done.returncode == 0 and "was cut at" in done.said
-    assert done.stdout.count(b"\n") == 1
+def test_what_becomes_of_long_inputs_is_said(run, tiny, tiny_directory):
+    text = "lemon " * 200
+    arguments = ["embed", "--model", tiny_directory, "--json", "--text", text]
+    done = run(*arguments)
+    row = json.loads(done.stdout)
+    assert done.returncode == 0 and f"was embedded in {len(row['coverage']['windows'])} windows" in done.said
+    vector, coverage = tiny.embed_text(text, return_coverage=True)
+    assert np.allclose(row["vector"], vector.numpy(), atol=1e-6)
+    assert [tuple(window) for window in row["coverage"]["windows"]] == coverage.windows
+    done = run(*arguments, "--long-input", "truncate")
+    assert done.returncode == 0 and "was cut at 64 tokens" in done.said
+    assert json.loads(done.stdout)["coverage"]["used"] == 64
+    refused(run(*arguments, "--long-input", "error"), "the model takes 64")
 
 
 def test_ten_megabytes_of_text(run, tiny_directory):
-    done = run("embed", "--model", tiny_directory, "--text", "-", "--json", stdin=b"a sour lemon " * 800_000)
+    arguments = ["embed", "--model", tiny_directory, "--text", "-", "--json", "--long-input", "truncate"]
+    done = run(*arguments, stdin=b"a sour lemon " * 800_000)
     assert done.returncode == 0 and "was cut at" in done.said
+
+
+def test_classify_finds_the_text_of_a_picture(run, picture):
+    clip = GOLDEN / "vision" / "clip"
+    labels = ["red door", "green apples", "blue lamp"]
+    arguments = ["classify", clip, "--image", picture, "--template", "a {}"]
+    arguments += [part for label in labels for part in ("--text", label)]
+    row = json.loads(run(*arguments, "--json").stdout)
+    wanted = trine.Embedder(clip).probabilities(picture, [f"a {label}" for label in labels]).tolist()
+    assert {score["label"]: score["score"] for score in row["scores"]} == pytest.approx(dict(zip(labels, wanted)))
+    assert row["label"] == labels[int(np.argmax(wanted))] and row["function"] == "softmax"
+    assert sum(score["score"] for score in row["scores"]) == pytest.approx(1)
+    lines = run(*arguments, "--image", picture).stdout.decode().splitlines()
+    assert len(lines) == 2 * (1 + len(labels)) and lines[1].split(None, 1)[1] == row["label"]
+    assert json.loads(run("classify", GOLDEN / "vision/siglip", *arguments[2:], "--json").stdout)["function"] == "sigmoid"
+
+
+def test_classify_asks_the_head_of_a_text_classifier(run, tmp_path):
+    shutil.copytree(GOLDEN / "texts/bert", tmp_path / "model")
+    shutil.copy(GOLDEN / "text/tokenizer.json", tmp_path / "model")
+    texts = ["hello, world!", "a red door"]
+    done = run("classify", tmp_path / "model", "--text", texts[0], "--text", texts[1], "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    for row, wanted in zip(rows, trine.Classifier(tmp_path / "model").predict(texts), strict=True):
+        assert {score["label"]: score["score"] for score in row["scores"]} == pytest.approx(wanted)
+        assert row["label"] == max(wanted, key=wanted.get) and row["modality"] == "text"
+
+
+def test_classify_refuses_what_has_no_scores(run, tiny_directory, picture):
+    refused(run("classify", tiny_directory, "--image", picture, "--text", "a lemon"), "similarity")
+    refused(run("classify", tiny_directory, "--text", "a lemon"))
+    refused(run("classify", GOLDEN / "vision/clip", "--image", "missing.png", "--text", "a"), "missing.png")
 
 
 def test_index_says_what_it_holds(run, tiny_directory, catalogue, tmp_path):

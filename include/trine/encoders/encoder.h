@@ -14,6 +14,7 @@
 #include "trine/export.h"
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
+#include "trine/input/text.h"
 
 namespace trine {
 
@@ -45,10 +46,15 @@ class TRINE_API TextEncoder {
   virtual torch::Tensor encode(const std::vector<std::string>& texts) const = 0;  ///< as they are -> (N, dim)
   /// With `prompt` before each; checkpoints may leave the prompt's own tokens out of the pooling -> (N, dim)
   virtual torch::Tensor encode_after(const std::string& prompt, const std::vector<std::string>& texts) const;
-  virtual const Prompts& prompts() const;       ///< none by default
+  virtual const Prompts& prompts() const;  ///< none by default
+  virtual const Tokenizer& tokenizer() const = 0;
   virtual std::int64_t max_tokens() const = 0;  ///< special tokens included
+  /// What every text is filled up to with the tokenizer's pad token, which the network sees; 0, the default: nothing.
+  virtual std::int64_t padded_length() const;
   /// Number of tokens of a text, special tokens included, before anything is cut.
-  virtual std::int64_t count_tokens(const std::string& text) const = 0;
+  std::int64_t count_tokens(const std::string& text) const;
+  /// The ids that the network gets: special tokens included, cut at `max_tokens`, padding that it sees included.
+  std::vector<std::int32_t> tokenize(const std::string& text) const;
   virtual Description describe() const = 0;
 };
 
@@ -57,9 +63,11 @@ class TRINE_API AudioEncoder {
  public:
   virtual ~AudioEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual int sample_rate() const = 0;                        ///< Hz it wants
-  virtual double max_seconds() const = 0;                     ///< longest clip of one call
-  virtual torch::Tensor encode(const Audio& clip) const = 0;  ///< -> (T, dim)
+  virtual int sample_rate() const = 0;     ///< Hz it wants
+  virtual double max_seconds() const = 0;  ///< longest clip of one call
+  /// What enters the network: mels as the reference lays them, or by default the samples (n) at `sample_rate`.
+  virtual torch::Tensor preprocess(const Audio& clip) const;
+  virtual torch::Tensor encode(const Audio& clip) const = 0;  ///< any rate -> (T, dim)
   virtual Description describe() const = 0;
 };
 
