@@ -13,9 +13,11 @@
 #include "trine/encoders/dinov2.h"
 #include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/imagebind.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"
 #include "trine/encoders/open_clip.h"
+#include "trine/encoders/pe_audio.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
@@ -35,8 +37,10 @@ AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_b
 AnyEncoder clap(const std::filesystem::path& directory) { return load_clap(directory); }
 AnyEncoder dinov2(const std::filesystem::path& directory) { return {.image = load_dinov2(directory)}; }
 AnyEncoder distilbert(const std::filesystem::path& directory) { return {.text = load_distilbert(directory)}; }
+AnyEncoder imagebind(const std::filesystem::path& directory) { return load_imagebind(directory); }
 AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
 AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
+AnyEncoder pe_audio(const std::filesystem::path& directory) { return load_pe_audio(directory); }
 AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder ast(const std::filesystem::path& directory) { return {.audio = load_ast(directory)}; }
@@ -46,7 +50,7 @@ struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 28> kFamilies{{{"bert", bert},
+constexpr std::array<Family, 30> kFamilies{{{"bert", bert},
                                             {"distilbert", distilbert},
                                             {"modernbert", modernbert},
                                             {"mpnet", mpnet},
@@ -66,6 +70,8 @@ constexpr std::array<Family, 28> kFamilies{{{"bert", bert},
                                             {"siglip2", load_siglip},
                                             {"siglip2_vision_model", load_siglip},
                                             {"siglip2_text_model", load_siglip},
+                                            {"imagebind", imagebind},
+                                            {"pe_audio", pe_audio},
                                             {"vit", vit},
                                             {"dinov2", dinov2},
                                             {"dinov2_with_registers", dinov2},

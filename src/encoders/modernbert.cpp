@@ -130,43 +130,7 @@ class ModernBertLayerImpl : public torch::nn::Module {
 };
 
 ModernBertConfig ModernBertConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
-  ModernBertConfig config;
-  config.vocab_size = detail::read_size(kConfig, json, "vocab_size", 2'000'000);
-  config.hidden_size = detail::read_size(kConfig, json, "hidden_size", 16'384);
-  config.num_hidden_layers = detail::read_size(kConfig, json, "num_hidden_layers", 256);
-  config.num_attention_heads = detail::read_size(kConfig, json, "num_attention_heads", 256);
-  config.intermediate_size = detail::read_size(kConfig, json, "intermediate_size", 65'536);
-  config.max_position_embeddings =
-      detail::read_size(kConfig, json, "max_position_embeddings", 32'768, config.max_position_embeddings);
-  config.hidden_activation = detail::get_or(kConfig, json, "hidden_activation", config.hidden_activation);
-  detail::activation(kConfig, "hidden_activation", config.hidden_activation);
-  config.norm_eps = detail::read_epsilon(kConfig, json, "norm_eps", config.norm_eps);
-  config.norm_bias = detail::get_or(kConfig, json, "norm_bias", config.norm_bias);
-  config.attention_bias = detail::get_or(kConfig, json, "attention_bias", config.attention_bias);
-  config.mlp_bias = detail::get_or(kConfig, json, "mlp_bias", config.mlp_bias);
-  config.layer_types = read_layer_types(json, config.num_hidden_layers);
-  config.local_attention = detail::read_size(kConfig, json, "local_attention", 1'000'000, config.local_attention);
-  config.global_rope_theta = read_theta(json, kFull, "global_rope_theta", config.global_rope_theta);
-  config.local_rope_theta = read_theta(json, kSliding, "local_rope_theta", config.local_rope_theta);
-  config.classifier_pooling = detail::get_or(kConfig, json, "classifier_pooling", config.classifier_pooling);
-  if (config.classifier_pooling != "cls" && config.classifier_pooling != "mean") {
-    detail::failure(kConfig, "\"classifier_pooling\" is ", detail::shown(config.classifier_pooling),
-                    ", known are cls and mean");
-  }
-  config.classifier_bias = detail::get_or(kConfig, json, "classifier_bias", config.classifier_bias);
-  config.classifier_activation = detail::get_or(kConfig, json, "classifier_activation", config.classifier_activation);
-  detail::activation(kConfig, "classifier_activation", config.classifier_activation);
-  detail::check_heads(kConfig, "num_attention_heads", config.num_attention_heads, "hidden_size", config.hidden_size);
-  if (config.hidden_size / config.num_attention_heads % 2 != 0) {
-    detail::failure(kConfig, "\"num_attention_heads\" is ", config.num_attention_heads, ", which makes heads of ",
-                    config.hidden_size / config.num_attention_heads, " values: rotary positions want an even number");
-  }
-  const auto dim = static_cast<double>(config.hidden_size);
-  detail::check_weights(kConfig, dim * static_cast<double>(config.vocab_size) +
-                                     static_cast<double>(config.num_hidden_layers) *
-                                         (4 * dim * dim + 3 * dim * static_cast<double>(config.intermediate_size)));
-  return config;
+  return detail::read_modernbert(detail::read_json(kConfig, config_json));
 }
 
 ModernBertImpl::ModernBertImpl(const ModernBertConfig& config) : config_(config) {
@@ -196,8 +160,49 @@ Tensor ModernBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
 
 namespace detail {
 
+ModernBertConfig read_modernbert(const Json& json) {
+  ModernBertConfig config;
+  config.vocab_size = read_size(kConfig, json, "vocab_size", 2'000'000);
+  config.hidden_size = read_size(kConfig, json, "hidden_size", 16'384);
+  config.num_hidden_layers = read_size(kConfig, json, "num_hidden_layers", 256);
+  config.num_attention_heads = read_size(kConfig, json, "num_attention_heads", 256);
+  config.intermediate_size = read_size(kConfig, json, "intermediate_size", 65'536);
+  config.max_position_embeddings =
+      read_size(kConfig, json, "max_position_embeddings", 32'768, config.max_position_embeddings);
+  config.hidden_activation = get_or(kConfig, json, "hidden_activation", config.hidden_activation);
+  activation(kConfig, "hidden_activation", config.hidden_activation);
+  config.norm_eps = read_epsilon(kConfig, json, "norm_eps", config.norm_eps);
+  config.norm_bias = get_or(kConfig, json, "norm_bias", config.norm_bias);
+  config.attention_bias = get_or(kConfig, json, "attention_bias", config.attention_bias);
+  config.mlp_bias = get_or(kConfig, json, "mlp_bias", config.mlp_bias);
+  config.layer_types = read_layer_types(json, config.num_hidden_layers);
+  config.local_attention = read_size(kConfig, json, "local_attention", 1'000'000, config.local_attention);
+  config.global_rope_theta = read_theta(json, kFull, "global_rope_theta", config.global_rope_theta);
+  config.local_rope_theta = read_theta(json, kSliding, "local_rope_theta", config.local_rope_theta);
+  config.classifier_pooling = get_or(kConfig, json, "classifier_pooling", config.classifier_pooling);
+  if (config.classifier_pooling != "cls" && config.classifier_pooling != "mean") {
+    failure(kConfig, "\"classifier_pooling\" is ", shown(config.classifier_pooling), ", known are cls and mean");
+  }
+  config.classifier_bias = get_or(kConfig, json, "classifier_bias", config.classifier_bias);
+  config.classifier_activation = get_or(kConfig, json, "classifier_activation", config.classifier_activation);
+  activation(kConfig, "classifier_activation", config.classifier_activation);
+  check_heads(kConfig, "num_attention_heads", config.num_attention_heads, "hidden_size", config.hidden_size);
+  if (config.hidden_size / config.num_attention_heads % 2 != 0) {
+    failure(kConfig, "\"num_attention_heads\" is ", config.num_attention_heads, ", which makes heads of ",
+            config.hidden_size / config.num_attention_heads, " values: rotary positions want an even number");
+  }
+  const auto dim = static_cast<double>(config.hidden_size);
+  check_weights(kConfig, dim * static_cast<double>(config.vocab_size) +
+                             static_cast<double>(config.num_hidden_layers) *
+                                 (4 * dim * dim + 3 * dim * static_cast<double>(config.intermediate_size)));
+  return config;
+}
+
 TextNetwork modernbert_network(const std::filesystem::path& directory) {
-  const ModernBertConfig config = ModernBertConfig::load(directory / "config.json");
+  return modernbert_network(ModernBertConfig::load(directory / "config.json"));
+}
+
+TextNetwork modernbert_network(const ModernBertConfig& config) {
   const ModernBert network(config);
   return {.model_type = "modernbert",
           .module = network.ptr(),

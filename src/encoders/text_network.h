@@ -21,6 +21,7 @@
 
 namespace trine {
 struct BertConfig;
+struct ModernBertConfig;
 struct RobertaConfig;
 }  // namespace trine
 
@@ -58,12 +59,14 @@ struct TextNetwork {
 
 // The keys of a config.json or of a part of it.
 BertConfig read_bert(const char* who, const Json& json);
+ModernBertConfig read_modernbert(const Json& json);
 RobertaConfig read_roberta(const char* who, const Json& json);
 
 // A network of each family, with the sizes of the directory's config.json.
 TextNetwork bert_network(const std::filesystem::path& directory);
 TextNetwork distilbert_network(const std::filesystem::path& directory);
 TextNetwork modernbert_network(const std::filesystem::path& directory);
+TextNetwork modernbert_network(const ModernBertConfig& config);
 TextNetwork mpnet_network(const std::filesystem::path& directory);
 TextNetwork roberta_network(const std::filesystem::path& directory);
 TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& config);

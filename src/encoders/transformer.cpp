@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "detail/error.h"
+#include "encoders/rotation.h"
 
 namespace trine {
 
@@ -68,14 +69,6 @@ Tensor register_parameter_at(torch::nn::Module& root, std::string_view path, at:
   return register_parameter_at(owner, path.substr(dot + 1), shape);
 }
 
-/// (N, T, heads * head size) -> the same
-Tensor turn(const Tensor& x, const Rotation& rotation, std::int64_t heads) {
-  const Tensor split = x.unflatten(-1, {heads, -1});
-  const Tensor pairs = split.unflatten(-1, {-1, 2});
-  const Tensor across = torch::stack({-pairs.select(-1, 1), pairs.select(-1, 0)}, -1).flatten(-2);
-  return (split * rotation.cos.unsqueeze(1) + across * rotation.sin.unsqueeze(1)).flatten(-2);
-}
-
 }  // namespace
 
 struct TransformerImpl::Block : torch::nn::Module {
@@ -116,8 +109,8 @@ struct TransformerImpl::Block : torch::nn::Module {
   Tensor attend(const Tensor& x, bool causal, const std::optional<Rotation>& rotation) const {
     auto [q, k, v] = project(x);
     if (rotation) {
-      q = turn(q, *rotation, heads);
-      k = turn(k, *rotation, heads);
+      q = detail::turn(q.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
+      k = detail::turn(k.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
     }
     if (bias_k.defined()) {
       k = torch::cat({k, bias_k.expand({x.size(0), 1, -1})}, 1);

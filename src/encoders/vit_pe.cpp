@@ -50,11 +50,11 @@ const Architecture* find(const std::string& name) {
   return found == kArchitectures.end() ? nullptr : &*found;
 }
 
-constexpr std::array<const char*, 15> kModelArgs{
-    "attn_pool_mlp_ratio", "attn_pool_num_heads", "class_token",     "depth",
-    "embed_dim",           "global_pool",         "img_size",        "init_values",
-    "mlp_ratio",           "num_classes",         "num_heads",       "patch_size",
-    "ref_feat_shape",      "rope_grid_offset",    "rope_temperature"};
+constexpr std::array<const char*, 16> kModelArgs{
+    "attn_pool_mlp_ratio", "attn_pool_num_heads", "class_token",      "depth",
+    "embed_dim",           "global_pool",         "img_size",         "in_chans",
+    "init_values",         "mlp_ratio",           "num_classes",      "num_heads",
+    "patch_size",          "ref_feat_shape",      "rope_grid_offset", "rope_temperature"};
 
 constexpr TransformerKeys keys_of(bool layer_scale) {
   return {.blocks = "blocks",
@@ -90,6 +90,9 @@ VitPeConfig make(const std::string& name, const detail::Json& args, std::int64_t
     std::string all;
     for (const char* arg : kModelArgs) all += std::string(all.empty() ? "" : ", ") + arg;
     detail::failure(kConfig, "\"model_args\" has ", detail::shown(key), ", known are ", all);
+  }
+  if (const auto channels = detail::read_size(kConfig, args, "in_chans", 1'024, 3); channels != 3) {
+    detail::failure(kConfig, "\"in_chans\" is ", channels, ", known is 3");
   }
   VitPeConfig config{.architecture = name};
   TransformerConfig& transformer = config.transformer;
