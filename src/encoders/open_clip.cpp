@@ -91,12 +91,13 @@ OpenClipVisionConfig read_vision(const detail::Json& json, bool quick_gelu) {
 }
 
 VitPeConfig read_timm(const detail::Json& json, const std::string& name, std::int64_t embed_dim) {
-  check_keys(json, "vision_cfg",
-             {"timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_drop", "timm_drop_path",
-              "image_size", "patch_dropout"});
   if (!is_vit_pe(name)) {
     detail::failure(kConfig, "\"timm_model_name\" is ", detail::shown(name), ", known are vit_pe_core_... of timm");
   }
+  // the name overrides the sizes
+  check_keys(json, "vision_cfg",
+             {"timm_model_name", "timm_model_pretrained", "timm_pool", "timm_proj", "timm_drop", "timm_drop_path",
+              "image_size", "patch_dropout", "layers", "width", "head_width", "mlp_ratio", "patch_size"});
   const VitPeConfig config = VitPeConfig::of(name, embed_dim);
   if (const auto pool = detail::get_or<std::string>(kConfig, json, "timm_pool", "avg"); pool != config.global_pool) {
     detail::failure(kConfig, "\"timm_pool\" is ", detail::shown(pool), ", known for ", name, " is ",

@@ -225,7 +225,7 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
   if (!(options.max_seconds > 0 && options.max_seconds <= 3'600)) {
     detail::bad_argument(kLoad, "max_seconds is ", options.max_seconds, ", wanted above 0, at most 3600");
   }
-  const PeAudioEncoder network(audio);
+  PeAudioEncoder network(audio);
   detail::load_tower(kLoad, *network, checkpoint, "audio_encoder.");
   const auto head = std::make_shared<Head>(audio.hidden_size, config.text_config.hidden_size);
   detail::load_tower(kLoad, *head, checkpoint, "audio_head.");

@@ -188,3 +188,38 @@ def test_other_imagebinds(tmp_path, seed):
         samples = imagebind.sound(length)
         wanted = imagebind.vector(tensors, imagebind.mels_of(samples), heads["audio"])
         assert scale_error(encoder.audio.encode((samples, 16_000))[0], wanted) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_pe_audios(tmp_path, seed):
+    pytest.importorskip("transformers", reason="needs transformers, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        import make_pe_audio as maker
+    finally:
+        sys.path.remove(str(GOLDEN))
+    random = np.random.default_rng(seed)
+    groups = int(random.choice([1, 2]))
+    heads = groups * int(random.integers(1, 4))
+    audio = {
+        "hidden_size": int(random.integers(5, 30)),
+        "intermediate_size": int(random.integers(5, 30)),
+        "num_hidden_layers": int(random.integers(1, 4)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // groups,
+        "head_dim": int(random.choice([2, 6, 16])),
+        "hidden_act": str(random.choice(["silu", "gelu"])),
+        "attention_bias": bool(seed % 2),
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(random.choice([100, 20_000]))},
+    }
+    dac = {"downsampling_ratios": [[2, 5], [4], [2, 3, 3]][seed], "encoder_hidden_size": 3, "codebook_dim": 5}
+    hop = int(np.prod(dac["downsampling_ratios"])) * (1 + seed)
+    model, extractor, tokenizer = maker.make(tmp_path / "model", seed, audio=audio, dac=dac, hop=hop)
+    encoder = trine.load_encoder(tmp_path / "model")
+    for length in (1, hop, int(random.integers(2, 3_000))):
+        samples, wanted = maker.clip_vector(model, extractor, maker.sound(length))
+        clip = (maker.sound(length), 48_000)
+        assert torch.equal(encoder.audio.preprocess(clip), samples)
+        assert scale_error(encoder.audio.encode(clip)[0], wanted) < 1e-4
+    given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
+    assert scale_error(encoder.text.encode(given), maker.text_vectors(model, tokenizer, given, 32)) < 1e-4
