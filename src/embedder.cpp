@@ -94,7 +94,11 @@ struct Embedder::Impl {
   std::vector<fs::path> sources;  ///< files, and folders of encoders, that the model was made of
 
   explicit Impl(const fs::path& path) : directory(path) {
-    const detail::Json config = detail::read_json(kWho, directory / "config.json");
+    const fs::path file = directory / "config.json";
+    // OpenCLIP's directories have a file of another name, which load_encoder knows
+    const detail::Json config = fs::exists(directory / "open_clip_config.json") && !fs::exists(file)
+                                    ? detail::Json::object()
+                                    : detail::read_json(kWho, file);
     if (detail::get_or<std::string>(kWho, config, "model_type", "") == "trine") {
       load_model(config);
     } else {

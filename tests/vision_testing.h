@@ -25,7 +25,7 @@ inline Image picture(const std::string& name) {
   return to_image(load_tensor(pictures, name));
 }
 
-/// What the reference made, of a folder: a name in kVision, or a path.
+/// What the reference made, of a folder: a name of those above, or a path.
 struct Golden {
   explicit Golden(const std::string& name)
       : directory(kVision / name), expected(Checkpoint::open(directory / "expected.safetensors")) {}
@@ -56,8 +56,7 @@ inline void expect_features(const torch::Tensor& found, const torch::Tensor& wan
 }
 
 /// Bytes, pixels and features of every picture.
-inline void expect_pictures(const Golden& golden, const ImageEncoder& encoder) {
-  const ImageProcessor processor = ImageProcessor::load(golden.directory, "ViTImageProcessor");
+inline void expect_pictures(const Golden& golden, const ImageEncoder& encoder, const ImageProcessor& processor) {
   for (const std::string& name : golden.names("features.")) {
     const torch::Tensor pixels = encoder.preprocess(picture(name));
     if (golden.expected.contains("bytes." + name)) {
@@ -70,6 +69,10 @@ inline void expect_pictures(const Golden& golden, const ImageEncoder& encoder) {
     expect_features(encoder.encode(pixels.unsqueeze(0))[0], golden.tensor("features." + name),
                     golden.directory.string() + " " + name);
   }
+}
+
+inline void expect_pictures(const Golden& golden, const ImageEncoder& encoder) {
+  expect_pictures(golden, encoder, ImageProcessor::load(golden.directory, "ViTImageProcessor"));
 }
 
 inline void expect_texts(const Golden& golden, const TextEncoder& encoder) {

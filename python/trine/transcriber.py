@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from . import _inputs, _trine
-from .embedder import Description, _Bar, _default_directory, _locate, _named
+from . import _hub, _inputs, _trine
+from .embedder import Description, _Bar, _default_directory, _named
 
 
 class Transcriber:
@@ -26,8 +26,13 @@ class Transcriber:
     without any sound gives an empty transcript. Calls from several Python threads run at the same time.
     """
 
-    def __init__(self, model: _inputs.PathLike | None = None, *, revision: str | None = None) -> None:
-        directory = _default_directory() if model is None else _locate(_inputs.path(model), revision)
+    def __init__(
+        self, model: _inputs.PathLike | None = None, *, revision: str | None = None, local_files_only: bool = False
+    ) -> None:
+        if model is None:
+            directory = _default_directory()
+        else:
+            directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
         self._model = _trine.Transcriber.load(directory)
 
     def transcribe(

@@ -27,11 +27,11 @@ constexpr TransformerKeys keys_of(bool swiglu) {
           .key = "attention.attention.key",
           .value = "attention.attention.value",
           .attention_out = "attention.output.dense",
-          .attention_scale = "layer_scale1",
+          .attention_scale = "layer_scale1.lambda1",
           .feed_forward_norm = "norm2",
           .expand = swiglu ? "mlp.weights_in" : "mlp.fc1",
           .contract = swiglu ? "mlp.weights_out" : "mlp.fc2",
-          .feed_forward_scale = "layer_scale2"};
+          .feed_forward_scale = "layer_scale2.lambda1"};
 }
 
 std::string read_model_type(const detail::Json& json) {

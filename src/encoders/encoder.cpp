@@ -13,11 +13,15 @@
 #include "trine/encoders/dinov2.h"
 #include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/imagebind.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"
+#include "trine/encoders/open_clip.h"
+#include "trine/encoders/pe_audio.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
+#include "trine/encoders/vit_pe.h"
 #include "trine/encoders/wav2vec2.h"
 #include "trine/encoders/whisper.h"
 
@@ -34,8 +38,10 @@ AnyEncoder bert(const std::filesystem::path& directory) { return {.text = load_b
 AnyEncoder clap(const std::filesystem::path& directory) { return load_clap(directory); }
 AnyEncoder dinov2(const std::filesystem::path& directory) { return {.image = load_dinov2(directory)}; }
 AnyEncoder distilbert(const std::filesystem::path& directory) { return {.text = load_distilbert(directory)}; }
+AnyEncoder imagebind(const std::filesystem::path& directory) { return load_imagebind(directory); }
 AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
 AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
+AnyEncoder pe_audio(const std::filesystem::path& directory) { return load_pe_audio(directory); }
 AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder ast(const std::filesystem::path& directory) { return {.audio = load_ast(directory)}; }
@@ -46,7 +52,7 @@ struct Family {
   const char* name;  ///< transformers' model_type or timm's architecture
   Loader load;
 };
-constexpr std::array<Family, 31> kFamilies{{{"bert", bert},
+constexpr std::array<Family, 33> kFamilies{{{"bert", bert},
                                             {"distilbert", distilbert},
                                             {"modernbert", modernbert},
                                             {"mpnet", mpnet},
@@ -69,6 +75,8 @@ constexpr std::array<Family, 31> kFamilies{{{"bert", bert},
                                             {"siglip2", load_siglip},
                                             {"siglip2_vision_model", load_siglip},
                                             {"siglip2_text_model", load_siglip},
+                                            {"imagebind", imagebind},
+                                            {"pe_audio", pe_audio},
                                             {"vit", vit},
                                             {"dinov2", dinov2},
                                             {"dinov2_with_registers", dinov2},
@@ -110,17 +118,22 @@ torch::Tensor AudioEncoder::preprocess(const Audio& clip) const {
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
   const std::filesystem::path path = directory / "config.json";
+  if (!std::filesystem::exists(path) && std::filesystem::exists(directory / "open_clip_config.json")) {
+    return load_open_clip(directory);
+  }
   const detail::Json json = detail::read_json(kLoad, path);
-  const char* key = json.is_object() && !json.contains("model_type") ? "architecture" : "model_type";
+  const bool timm = json.is_object() && (!json.contains("model_type") || json.at("model_type") == "timm_wrapper");
+  const char* key = timm ? "architecture" : "model_type";
   if (!json.is_object() || !json.contains(key)) {
     detail::failure(kLoad, path, " has neither \"model_type\" nor \"architecture\"");
   }
   const auto name = detail::get<std::string>(kLoad, json, key);
   const auto family = std::find_if(kFamilies.begin(), kFamilies.end(), [&](const Family& f) { return name == f.name; });
+  if (family == kFamilies.end() && is_vit_pe(name)) return {.image = load_vit_pe(directory)};
   if (family == kFamilies.end()) {
     std::string known;
-    for (const Family& f : kFamilies) known += std::string(known.empty() ? "" : ", ") + f.name;
-    detail::failure(kLoad, path, ": \"", key, "\" is ", detail::shown(name), ", known are ", known);
+    for (const Family& f : kFamilies) known += f.name + std::string(", ");
+    detail::failure(kLoad, path, ": \"", key, "\" is ", detail::shown(name), ", known are ", known, "vit_pe_...");
   }
   return family->load(directory);
 }

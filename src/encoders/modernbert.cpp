@@ -17,8 +17,8 @@ constexpr const char* kFull = "full_attention";
 constexpr const char* kSliding = "sliding_attention";
 
 /// Cosines and sines that turn queries and keys by their position. Each (T, 1, head size)
-struct Rotation {
-  Rotation(double theta, std::int64_t head_size, std::int64_t tokens) {
+struct HalfRotation {
+  HalfRotation(double theta, std::int64_t head_size, std::int64_t tokens) {
     const Tensor exponents = torch::arange(0, head_size, 2).to(torch::kFloat32) / head_size;
     const Tensor frequencies = torch::pow(theta, exponents).reciprocal();
     const Tensor angles = torch::arange(tokens).to(torch::kFloat32).unsqueeze(1) * frequencies;
@@ -38,7 +38,7 @@ struct Rotation {
 
 /// What a kind of layer attends by.
 struct Attention {
-  Rotation rotation;
+  HalfRotation rotation;
   Tensor mask;  ///< as `self_attention` takes it
 };
 
@@ -88,45 +88,6 @@ std::vector<std::string> read_layer_types(const detail::Json& json, std::int64_t
   return types;
 }
 
-ModernBertConfig read_config(const detail::Json& json) {
-  ModernBertConfig config;
-  config.vocab_size = detail::read_size(kConfig, json, "vocab_size", 2'000'000);
-  config.hidden_size = detail::read_size(kConfig, json, "hidden_size", 16'384);
-  config.num_hidden_layers = detail::read_size(kConfig, json, "num_hidden_layers", 256);
-  config.num_attention_heads = detail::read_size(kConfig, json, "num_attention_heads", 256);
-  config.intermediate_size = detail::read_size(kConfig, json, "intermediate_size", 65'536);
-  config.max_position_embeddings =
-      detail::read_size(kConfig, json, "max_position_embeddings", 32'768, config.max_position_embeddings);
-  config.hidden_activation = detail::get_or(kConfig, json, "hidden_activation", config.hidden_activation);
-  detail::activation(kConfig, "hidden_activation", config.hidden_activation);
-  config.norm_eps = detail::read_epsilon(kConfig, json, "norm_eps", config.norm_eps);
-  config.norm_bias = detail::get_or(kConfig, json, "norm_bias", config.norm_bias);
-  config.attention_bias = detail::get_or(kConfig, json, "attention_bias", config.attention_bias);
-  config.mlp_bias = detail::get_or(kConfig, json, "mlp_bias", config.mlp_bias);
-  config.layer_types = read_layer_types(json, config.num_hidden_layers);
-  config.local_attention = detail::read_size(kConfig, json, "local_attention", 1'000'000, config.local_attention);
-  config.global_rope_theta = read_theta(json, kFull, "global_rope_theta", config.global_rope_theta);
-  config.local_rope_theta = read_theta(json, kSliding, "local_rope_theta", config.local_rope_theta);
-  config.classifier_pooling = detail::get_or(kConfig, json, "classifier_pooling", config.classifier_pooling);
-  if (config.classifier_pooling != "cls" && config.classifier_pooling != "mean") {
-    detail::failure(kConfig, "\"classifier_pooling\" is ", detail::shown(config.classifier_pooling),
-                    ", known are cls and mean");
-  }
-  config.classifier_bias = detail::get_or(kConfig, json, "classifier_bias", config.classifier_bias);
-  config.classifier_activation = detail::get_or(kConfig, json, "classifier_activation", config.classifier_activation);
-  detail::activation(kConfig, "classifier_activation", config.classifier_activation);
-  detail::check_heads(kConfig, "num_attention_heads", config.num_attention_heads, "hidden_size", config.hidden_size);
-  if (config.hidden_size / config.num_attention_heads % 2 != 0) {
-    detail::failure(kConfig, "\"num_attention_heads\" is ", config.num_attention_heads, ", which makes heads of ",
-                    config.hidden_size / config.num_attention_heads, " values: rotary positions want an even number");
-  }
-  const auto dim = static_cast<double>(config.hidden_size);
-  detail::check_weights(kConfig, dim * static_cast<double>(config.vocab_size) +
-                                     static_cast<double>(config.num_hidden_layers) *
-                                         (4 * dim * dim + 3 * dim * static_cast<double>(config.intermediate_size)));
-  return config;
-}
-
 }  // namespace
 
 /// Attention and a gated feed-forward part, each with a norm before it. (N, T, hidden_size) -> (N, T, hidden_size)
@@ -169,7 +130,7 @@ class ModernBertLayerImpl : public torch::nn::Module {
 };
 
 ModernBertConfig ModernBertConfig::load(const std::filesystem::path& config_json) {
-  return read_config(detail::read_json(kConfig, config_json));
+  return detail::read_modernbert(detail::read_json(kConfig, config_json));
 }
 
 ModernBertImpl::ModernBertImpl(const ModernBertConfig& config) : config_(config) {
@@ -189,8 +150,8 @@ ModernBertImpl::ModernBertImpl(const ModernBertConfig& config) : config_(config)
 Tensor ModernBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
   const std::int64_t tokens = ids.size(1), head_size = config_.hidden_size / config_.num_attention_heads;
   const std::int64_t reach = config_.local_attention / 2;
-  const Attention full{Rotation(config_.global_rope_theta, head_size, tokens), mask};
-  const Attention sliding{Rotation(config_.local_rope_theta, head_size, tokens),
+  const Attention full{HalfRotation(config_.global_rope_theta, head_size, tokens), mask};
+  const Attention sliding{HalfRotation(config_.local_rope_theta, head_size, tokens),
                           tokens <= reach + 1 ? mask : window(mask, reach)};
   Tensor x = embedding_norm_->forward(tok_embeddings_->forward(ids));
   for (const auto& layer : layers_) x = layer->forward(x, layer->full ? full : sliding);
@@ -199,8 +160,47 @@ Tensor ModernBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
 
 namespace detail {
 
-TextNetwork modernbert_network(const Json& json) {
-  const ModernBertConfig config = read_config(json);
+ModernBertConfig read_modernbert(const Json& json) {
+  ModernBertConfig config;
+  config.vocab_size = read_size(kConfig, json, "vocab_size", 2'000'000);
+  config.hidden_size = read_size(kConfig, json, "hidden_size", 16'384);
+  config.num_hidden_layers = read_size(kConfig, json, "num_hidden_layers", 256);
+  config.num_attention_heads = read_size(kConfig, json, "num_attention_heads", 256);
+  config.intermediate_size = read_size(kConfig, json, "intermediate_size", 65'536);
+  config.max_position_embeddings =
+      read_size(kConfig, json, "max_position_embeddings", 32'768, config.max_position_embeddings);
+  config.hidden_activation = get_or(kConfig, json, "hidden_activation", config.hidden_activation);
+  activation(kConfig, "hidden_activation", config.hidden_activation);
+  config.norm_eps = read_epsilon(kConfig, json, "norm_eps", config.norm_eps);
+  config.norm_bias = get_or(kConfig, json, "norm_bias", config.norm_bias);
+  config.attention_bias = get_or(kConfig, json, "attention_bias", config.attention_bias);
+  config.mlp_bias = get_or(kConfig, json, "mlp_bias", config.mlp_bias);
+  config.layer_types = read_layer_types(json, config.num_hidden_layers);
+  config.local_attention = read_size(kConfig, json, "local_attention", 1'000'000, config.local_attention);
+  config.global_rope_theta = read_theta(json, kFull, "global_rope_theta", config.global_rope_theta);
+  config.local_rope_theta = read_theta(json, kSliding, "local_rope_theta", config.local_rope_theta);
+  config.classifier_pooling = get_or(kConfig, json, "classifier_pooling", config.classifier_pooling);
+  if (config.classifier_pooling != "cls" && config.classifier_pooling != "mean") {
+    failure(kConfig, "\"classifier_pooling\" is ", shown(config.classifier_pooling), ", known are cls and mean");
+  }
+  config.classifier_bias = get_or(kConfig, json, "classifier_bias", config.classifier_bias);
+  config.classifier_activation = get_or(kConfig, json, "classifier_activation", config.classifier_activation);
+  activation(kConfig, "classifier_activation", config.classifier_activation);
+  check_heads(kConfig, "num_attention_heads", config.num_attention_heads, "hidden_size", config.hidden_size);
+  if (config.hidden_size / config.num_attention_heads % 2 != 0) {
+    failure(kConfig, "\"num_attention_heads\" is ", config.num_attention_heads, ", which makes heads of ",
+            config.hidden_size / config.num_attention_heads, " values: rotary positions want an even number");
+  }
+  const auto dim = static_cast<double>(config.hidden_size);
+  check_weights(kConfig, dim * static_cast<double>(config.vocab_size) +
+                             static_cast<double>(config.num_hidden_layers) *
+                                 (4 * dim * dim + 3 * dim * static_cast<double>(config.intermediate_size)));
+  return config;
+}
+
+TextNetwork modernbert_network(const Json& json) { return modernbert_network(read_modernbert(json)); }
+
+TextNetwork modernbert_network(const ModernBertConfig& config) {
   const ModernBert network(config);
   return {.model_type = "modernbert",
           .module = network.ptr(),

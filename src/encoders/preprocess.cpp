@@ -26,6 +26,8 @@ constexpr std::array<ResizeFilter, 6> kFilters{ResizeFilter::nearest, ResizeFilt
 
 constexpr std::array<float, 3> kClipMean{0.48145466f, 0.4578275f, 0.40821073f};
 constexpr std::array<float, 3> kClipStd{0.26862954f, 0.26130258f, 0.27577711f};
+constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
+constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
 constexpr std::array<float, 3> kHalf{0.5f, 0.5f, 0.5f};
 
 constexpr ImageSize square(int side) { return {.height = side, .width = side}; }
@@ -216,9 +218,10 @@ std::array<int, 2> resized(const ImageProcessor& processor, int height, int widt
 }
 
 /// The middle of a picture; black where the picture is smaller.
-Image centre_crop(const Image& image, int height, int width) {
-  const auto offset = [](int outer, int inner) {
-    return static_cast<int>(std::floor((static_cast<double>(outer) - inner) / 2));
+Image centre_crop(const Image& image, int height, int width, bool even_offsets) {
+  const auto offset = [&](int outer, int inner) {
+    const double middle = (static_cast<double>(outer) - inner) / 2;
+    return static_cast<int>(even_offsets ? std::nearbyint(middle) : std::floor(middle));
   };
   const int top = offset(image.height, height), left = offset(image.width, width);
   if (height <= image.height && width <= image.width) return crop(image, left, top, width, height);
@@ -357,6 +360,69 @@ ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std:
   return processor;
 }
 
+ImageProcessor ImageProcessor::load_timm(const std::filesystem::path& config_json) {
+  const detail::Json json = detail::read_json(kLoad, config_json);
+  // older files have the transform beside the architecture
+  const detail::Json cfg = detail::get_or(kLoad, json, "pretrained_cfg", json);
+  const auto size = detail::get_or<std::vector<int>>(kLoad, cfg, "input_size", {3, 224, 224});
+  if (size.size() != 3 || size[0] != 3 || std::min(size[1], size[2]) < 1 || std::max(size[1], size[2]) > kMaxSide) {
+    detail::failure(kLoad, "\"input_size\" is ", cfg.at("input_size").dump(), ", wanted [3, height, width] of 1 to ",
+                    kMaxSide);
+  }
+  const double crop_pct = detail::get_or(kLoad, cfg, "crop_pct", 0.875);
+  if (!(crop_pct > 0.1 && crop_pct <= 1.0)) {
+    detail::failure(kLoad, "\"crop_pct\" is ", crop_pct, ", wanted above 0.1 and at most 1");
+  }
+  const ImageSize whole{.height = static_cast<int>(std::floor(size[1] / crop_pct)),
+                        .width = static_cast<int>(std::floor(size[2] / crop_pct))};
+  const auto mode = detail::get_or<std::string>(kLoad, cfg, "crop_mode", "center");
+  if (mode != "squash" && (mode != "center" || size[1] != size[2])) {
+    detail::failure(kLoad, "\"crop_mode\" is ", detail::shown(mode),
+                    ", known are squash, and center for a square \"input_size\"");
+  }
+  ImageProcessor processor{
+      .image_processor_type = "timm",
+      .size = mode == "squash" ? whole : ImageSize{.shortest_edge = whole.height},
+      .resample = resize_filter(detail::get_or<std::string>(kLoad, cfg, "interpolation", "bicubic")),
+      .do_center_crop = true,
+      .crop_size = {.height = size[1], .width = size[2]},
+      .image_mean = read_channels(cfg, "mean", kImageNetMean),
+      .image_std = read_channels(cfg, "std", kImageNetStd),
+      .pad_size = {},
+      .even_offsets = true};
+  check(processor);
+  return processor;
+}
+
+ImageProcessor ImageProcessor::load_open_clip(const std::filesystem::path& open_clip_config_json) {
+  const detail::Json json = detail::read_json(kLoad, open_clip_config_json);
+  const auto part = [](const detail::Json& object, const char* key) {
+    return detail::get_or(kLoad, object, key, detail::Json::object());
+  };
+  const detail::Json cfg = part(json, "preprocess_cfg");
+  const ImageSize size = read_image_size(part(part(json, "model_cfg"), "vision_cfg"), "image_size", square(224), true);
+  const auto mode = detail::get_or<std::string>(kLoad, cfg, "resize_mode", "shortest");
+  if (mode != "squash" && (mode != "shortest" || size.height != size.width)) {
+    detail::failure(kLoad, "\"resize_mode\" is ", detail::shown(mode),
+                    ", known are squash, and shortest for a square \"image_size\"");
+  }
+  const auto filter = resize_filter(detail::get_or<std::string>(kLoad, cfg, "interpolation", "bicubic"));
+  if (filter != ResizeFilter::bicubic && filter != ResizeFilter::bilinear) {
+    detail::failure(kLoad, "\"interpolation\" is ", to_string(filter), ", known are bicubic and bilinear");
+  }
+  ImageProcessor processor{.image_processor_type = "open_clip",
+                           .size = mode == "squash" ? size : ImageSize{.shortest_edge = size.height},
+                           .resample = filter,
+                           .do_center_crop = mode == "shortest",
+                           .crop_size = size,
+                           .image_mean = read_channels(cfg, "mean", kClipMean),
+                           .image_std = read_channels(cfg, "std", kClipStd),
+                           .pad_size = {},
+                           .even_offsets = true};
+  check(processor);
+  return processor;
+}
+
 Image ImageProcessor::resize_and_crop(const Image& image) const {
   const auto bytes = 3 * static_cast<std::int64_t>(image.width) * image.height;
   if (image.width < 1 || image.height < 1 || std::ssize(image.pixels) != bytes) {
@@ -366,7 +432,7 @@ Image ImageProcessor::resize_and_crop(const Image& image) const {
   const auto [height, width] =
       do_resize ? resized(*this, image.height, image.width) : std::array<int, 2>{image.height, image.width};
   const Image result = resize(image, width, height, resample);
-  return do_center_crop ? centre_crop(result, crop_size.height, crop_size.width) : result;
+  return do_center_crop ? centre_crop(result, crop_size.height, crop_size.width, even_offsets) : result;
 }
 
 Tensor ImageProcessor::operator()(const Image& image) const {

@@ -21,6 +21,7 @@
 
 namespace trine {
 struct BertConfig;
+struct ModernBertConfig;
 struct RobertaConfig;
 }  // namespace trine
 
@@ -58,6 +59,7 @@ struct TextNetwork {
 
 // The keys of a config.json or of a part of it.
 BertConfig read_bert(const char* who, const Json& json);
+ModernBertConfig read_modernbert(const Json& json);
 RobertaConfig read_roberta(const char* who, const Json& json);
 
 /// A family's network, with the sizes of a config.json.
@@ -66,6 +68,7 @@ using MakeTextNetwork = TextNetwork (*)(const Json& config);
 TextNetwork bert_network(const Json& config);
 TextNetwork distilbert_network(const Json& config);
 TextNetwork modernbert_network(const Json& config);
+TextNetwork modernbert_network(const ModernBertConfig& config);
 TextNetwork mpnet_network(const Json& config);
 TextNetwork roberta_network(const Json& config);
 TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& config);

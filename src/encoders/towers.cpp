@@ -119,6 +119,12 @@ void check_pixels(const Tensor& pixels, std::optional<std::int64_t> size) {
                pixels.sizes(), " of ", pixels.scalar_type());
 }
 
+void check_ids(const Tensor& ids, std::int64_t most) {
+  if (ids.dim() == 2 && ids.size(1) >= 1 && ids.size(1) <= most && ids.scalar_type() == torch::kInt64) return;
+  bad_argument("encode", "ids of shape ", ids.sizes(), " of ", ids.scalar_type(), ", wanted (N, T) of Long with 1 to ",
+               most, " tokens");
+}
+
 void check_processor(const char* who, const ImageProcessor& processor, std::int64_t image_size) {
   const auto output = processor.output_size();
   if (output && ((*output)[0] != image_size || (*output)[1] != image_size)) {

@@ -79,6 +79,9 @@ float load_scalar(const char* who, const Checkpoint& checkpoint, const std::stri
 /// (N, 3, H, W) of floats, and of exactly `size` pixels a side where that is given; std::invalid_argument otherwise.
 void check_pixels(const torch::Tensor& pixels, std::optional<std::int64_t> size = {});
 
+/// (N, T) token ids with 1 to `most` tokens; std::invalid_argument otherwise.
+void check_ids(const torch::Tensor& ids, std::int64_t most);
+
 /// Refuses an image processor whose pictures have another size than the network's.
 void check_processor(const char* who, const ImageProcessor& processor, std::int64_t image_size);
 

@@ -1,9 +1,11 @@
 #include "trine/encoders/transformer.h"
 
+#include <array>
 #include <cmath>
 #include <memory>
 
 #include "detail/error.h"
+#include "encoders/rotation.h"
 
 namespace trine {
 
@@ -55,10 +57,16 @@ Tensor activate(const Tensor& x, Activation activation) {
 
 namespace {
 
-/// A vector that scales every channel of a part's output, kept as "...lambda1".
-Tensor register_scale(torch::nn::Module& root, const char* path, std::int64_t dim) {
-  return register_at(root, path, std::make_shared<torch::nn::Module>())
-      ->register_parameter("lambda1", torch::empty({dim}));
+/// A parameter under a path with dots.
+Tensor register_parameter_at(torch::nn::Module& root, std::string_view path, at::IntArrayRef shape) {
+  const std::size_t dot = path.find('.');
+  const std::string name(path.substr(0, dot));
+  if (dot == std::string_view::npos) return root.register_parameter(name, torch::empty(shape));
+  const auto children = root.named_children();
+  const std::shared_ptr<torch::nn::Module>* child = children.find(name);
+  torch::nn::Module& owner =
+      child != nullptr ? **child : *root.register_module(name, std::make_shared<torch::nn::Module>());
+  return register_parameter_at(owner, path.substr(dot + 1), shape);
 }
 
 }  // namespace
@@ -68,20 +76,47 @@ struct TransformerImpl::Block : torch::nn::Module {
       : heads(config.num_attention_heads), activation(config.hidden_act), swiglu(config.use_swiglu_ffn) {
     const std::int64_t dim = config.hidden_size, hidden = config.intermediate_size;
     attention_norm = register_at(*this, keys.attention_norm, LayerNorm(dim, config.layer_norm_eps));
-    query = register_at(*this, keys.query, Linear(dim, dim, config.qkv_bias));
-    key = register_at(*this, keys.key, Linear(dim, dim, config.qkv_bias));
-    value = register_at(*this, keys.value, Linear(dim, dim, config.qkv_bias));
+    if (keys.qkv != nullptr) {
+      const std::string path = keys.qkv;
+      qkv_weight = register_parameter_at(*this, path + "weight", {3 * dim, dim});
+      if (config.qkv_bias) qkv_bias = register_parameter_at(*this, path + "bias", {3 * dim});
+      if (config.bias_kv) {
+        const std::string owner = path.substr(0, path.rfind('.') + 1);
+        bias_k = register_parameter_at(*this, owner + "bias_k", {1, 1, dim});
+        bias_v = register_parameter_at(*this, owner + "bias_v", {1, 1, dim});
+      }
+    } else {
+      query = register_at(*this, keys.query, Linear(dim, dim, config.qkv_bias));
+      key = register_at(*this, keys.key, Linear(dim, dim, config.qkv_bias));
+      value = register_at(*this, keys.value, Linear(dim, dim, config.qkv_bias));
+    }
     out = register_at(*this, keys.attention_out, Linear(dim, dim));
-    if (keys.attention_scale != nullptr) attention_scale = register_scale(*this, keys.attention_scale, dim);
+    if (keys.attention_scale != nullptr) attention_scale = register_parameter_at(*this, keys.attention_scale, {dim});
     feed_forward_norm = register_at(*this, keys.feed_forward_norm, LayerNorm(dim, config.layer_norm_eps));
     expand = register_at(*this, keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden));
     contract = register_at(*this, keys.contract, Linear(hidden, dim));
-    if (keys.feed_forward_scale != nullptr) feed_forward_scale = register_scale(*this, keys.feed_forward_scale, dim);
+    if (keys.feed_forward_scale != nullptr) {
+      feed_forward_scale = register_parameter_at(*this, keys.feed_forward_scale, {dim});
+    }
   }
 
-  Tensor attend(const Tensor& x, bool causal) const {
-    const Tensor attended =
-        out->forward(self_attention(query->forward(x), key->forward(x), value->forward(x), heads, /*mask=*/{}, causal));
+  std::array<Tensor, 3> project(const Tensor& x) const {
+    if (!qkv_weight.defined()) return {query->forward(x), key->forward(x), value->forward(x)};
+    const auto parts = torch::linear(x, qkv_weight, qkv_bias).chunk(3, -1);
+    return {parts[0], parts[1], parts[2]};
+  }
+
+  Tensor attend(const Tensor& x, bool causal, const std::optional<Rotation>& rotation) const {
+    auto [q, k, v] = project(x);
+    if (rotation) {
+      q = detail::turn(q.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
+      k = detail::turn(k.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
+    }
+    if (bias_k.defined()) {
+      k = torch::cat({k, bias_k.expand({x.size(0), 1, -1})}, 1);
+      v = torch::cat({v, bias_v.expand({x.size(0), 1, -1})}, 1);
+    }
+    const Tensor attended = out->forward(self_attention(q, k, v, heads, /*mask=*/{}, causal));
     return attention_scale.defined() ? attended * attention_scale : attended;
   }
 
@@ -98,8 +133,8 @@ struct TransformerImpl::Block : torch::nn::Module {
     return feed_forward_scale.defined() ? contracted * feed_forward_scale : contracted;
   }
 
-  Tensor forward(const Tensor& input, bool causal) const {
-    const Tensor x = input + attend(attention_norm->forward(input), causal);
+  Tensor forward(const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
+    const Tensor x = input + attend(attention_norm->forward(input), causal, rotation);
     return x + feed_forward(feed_forward_norm->forward(x));
   }
 
@@ -108,6 +143,7 @@ struct TransformerImpl::Block : torch::nn::Module {
   bool swiglu;
   LayerNorm attention_norm{nullptr}, feed_forward_norm{nullptr};
   Linear query{nullptr}, key{nullptr}, value{nullptr}, out{nullptr}, expand{nullptr}, contract{nullptr};
+  Tensor qkv_weight, qkv_bias, bias_k, bias_v;
   Tensor attention_scale, feed_forward_scale;
 };
 
@@ -120,9 +156,9 @@ TransformerImpl::TransformerImpl(const TransformerConfig& config, const Transfor
   register_module(keys.blocks, blocks);
 }
 
-Tensor TransformerImpl::forward(const Tensor& input, bool causal) const {
+Tensor TransformerImpl::forward(const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
   Tensor x = input;
-  for (const auto& block : blocks_) x = block->forward(x, causal);
+  for (const auto& block : blocks_) x = block->forward(x, causal, rotation);
   return x;
 }
 

@@ -62,12 +62,17 @@ struct TRINE_API ImageProcessor {
   std::array<float, 3> image_std{0.5f, 0.5f, 0.5f};
   bool do_pad = false;
   ImageSize pad_size;
-  int patch_size = 0;       ///< naflex: the sides become multiples of it,
-  int max_num_patches = 0;  ///< of at most so many patches together
+  int patch_size = 0;         ///< naflex: the sides become multiples of it,
+  int max_num_patches = 0;    ///< of at most so many patches together
+  bool even_offsets = false;  ///< a crop whose middle lies between two pixels starts at the even one, as torchvision's
 
   /// From the "image_processor" of processor_config.json, else from preprocessor_config.json. `fallback`: the type
   /// where the file names none. Errors: std::runtime_error naming the key, wanted and got.
   static ImageProcessor load(const std::filesystem::path& directory, std::string_view fallback);
+  /// timm's evaluation transform, from "pretrained_cfg" of its config.json. Reference: timm.data.create_transform.
+  static ImageProcessor load_timm(const std::filesystem::path& config_json);
+  /// Of "preprocess_cfg" and the size in "model_cfg" of an open_clip_config.json. Reference: open_clip.image_transform.
+  static ImageProcessor load_open_clip(const std::filesystem::path& open_clip_config_json);
 
   /// The bytes before anything is scaled: resized and cropped; black where the crop sticks out.
   Image resize_and_crop(const Image& image) const;

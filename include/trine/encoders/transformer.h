@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -32,6 +33,7 @@ struct TransformerConfig {
   double layer_norm_eps = 1e-12;
   bool qkv_bias = true;
   bool use_swiglu_ffn = false;  ///< silu(a) * b from a first layer of twice the intermediate size
+  bool bias_kv = false;         ///< one learned key and value more, beside the fused layer of `TransformerKeys::qkv`
 };
 
 /// Where a checkpoint keeps the parts of a block; a path has dots, a part the family lacks is null.
@@ -47,6 +49,14 @@ struct TransformerKeys {
   const char* expand;
   const char* contract;
   const char* feed_forward_scale;
+  /// Query, key and value in one layer: what stands before its "weight" and "bias", "attn.in_proj_". Null: three layers
+  const char* qkv = nullptr;
+};
+
+/// Turns each pair of neighbouring channels of queries and keys by the angles of their step. Each (T, head size)
+struct Rotation {
+  torch::Tensor cos;
+  torch::Tensor sin;
 };
 
 /// Registers `module`, a holder or a pointer, in `root` under a path with dots, making the modules in between. ->
@@ -66,12 +76,13 @@ Module register_at(torch::nn::Module& root, std::string_view path, Module module
   return register_at(parent, path.substr(dot + 1), module);
 }
 
-/// The blocks, one after the other. mask (N, T) bool or undefined, causal: no step sees a later one.
+/// The blocks, one after the other. causal: no step sees a later one; rotation: of every block's queries and keys.
 /// (N, T, hidden_size) -> (N, T, hidden_size)
 class TRINE_API TransformerImpl : public torch::nn::Module {
  public:
   TransformerImpl(const TransformerConfig& config, const TransformerKeys& keys);
-  torch::Tensor forward(const torch::Tensor& x, bool causal = false) const;
+  torch::Tensor forward(const torch::Tensor& x, bool causal = false,
+                        const std::optional<Rotation>& rotation = {}) const;
 
  private:
   struct Block;

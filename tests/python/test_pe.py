@@ -1,0 +1,225 @@
+"""The Perception Encoder in timm's layout, towers in OpenCLIP's, and ImageBind: every stage as the reference gives it."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN, load_safetensors
+
+import trine
+
+PICTURES = GOLDEN / "vision/pictures.safetensors"
+
+
+def scale_error(got, wanted):
+    assert got.shape == wanted.shape
+    return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def towers(encoder):
+    """(image, text), None for what is not there."""
+    return (encoder.image, encoder.text) if isinstance(encoder, trine.Encoders) else (encoder, None)
+
+
+@pytest.mark.parametrize(
+    "case", ["pe/core", "pe/giant", "pe/lang", "pe/spatial", "pe/open_clip", "pe/open_clip_custom", "imagebind/small"]
+)
+def test_every_stage_equals_the_reference(case):
+    pictures = {name: pixels.numpy() for name, pixels in load_safetensors(PICTURES)[0].items()}
+    expected, metadata = load_safetensors(GOLDEN / case / "expected.safetensors")
+    image, text = towers(trine.load_encoder(GOLDEN / case))
+    names = [name.removeprefix("features.") for name in expected if name.startswith("features.")]
+    assert len(names) >= 3
+    for name in names:
+        pixels = image.preprocess(pictures[name])
+        if f"pixels.{name}" in expected:
+            assert torch.equal(pixels, expected[f"pixels.{name}"])
+        assert scale_error(image.encode(pixels[None])[0], expected[f"features.{name}"]) < 1e-4
+    assert (text is None) == ("text_features" not in expected)
+    if text is not None:
+        assert scale_error(text.encode(json.loads(metadata["texts"])), expected["text_features"]) < 1e-4
+
+
+def test_an_embedder_of_an_open_clip_folder():
+    model = trine.Embedder(GOLDEN / "pe/open_clip")
+    assert model.modalities == ["image", "text"]
+    assert model.embed_text(["a red door", ""]).shape == (2, 20)
+
+
+def test_the_converter_names_what_is_missing():
+    from trine import _imagebind
+
+    tensors, _ = load_safetensors(GOLDEN / "imagebind/small/model.safetensors")
+    assert _imagebind.fits(tensors) and not _imagebind.fits(["visual.conv1.weight"])
+    with pytest.raises(ValueError, match="vision tower has a width of 16"):
+        _imagebind.convert(tensors)
+    heads = {"vision": 2, "text": 4, "audio": 1}
+    kept, files = _imagebind.convert(tensors | {"modality_trunks.depth.blocks.0.norm_1.weight": torch.ones(16)}, heads=heads)
+    assert set(kept) == set(tensors)
+    assert files["config.json"] == json.loads((GOLDEN / "imagebind/small/config.json").read_text())
+    tensors.pop("modality_heads.vision.2.weight")
+    with pytest.raises(ValueError, match="modality_heads.vision.2.weight is missing"):
+        _imagebind.convert(tensors, heads=heads)
+
+
+# --- other configurations than the stored ones, where timm and open_clip are installed ---------------------------------
+
+
+def maker(name):
+    """make_NAME.py as a module."""
+    for package in ("timm", "open_clip", "torchvision"):
+        pytest.importorskip(package, reason=f"needs {package}, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        return __import__(f"make_{name}")
+    finally:
+        sys.path.remove(str(GOLDEN))
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+def picture(random):
+    return random.integers(0, 256, (int(random.integers(4, 90)), int(random.integers(4, 90)), 3), dtype=np.uint8)
+
+
+def compare_pictures(image, transform, reference, random):
+    from PIL import Image
+
+    for _ in range(3):
+        pixels = picture(random)
+        wanted = transform(Image.fromarray(pixels))
+        ours = image.preprocess(pixels)
+        assert torch.equal(ours, wanted)
+        assert scale_error(image.encode(ours[None]), reference(wanted[None])) < 1e-4
+
+
+CORE = ["vit_pe_core_tiny_patch16_384", "vit_pe_core_gigantic_patch14_448"]
+DENSE = ["vit_pe_lang_gigantic_patch14_448", "vit_pe_spatial_large_patch14_448", "vit_pe_spatial_gigantic_patch14_448"]
+
+
+@pytest.mark.parametrize("architecture", CORE + DENSE)
+@pytest.mark.parametrize("seed", range(2))
+def test_other_perception_encoders(tmp_path, architecture, seed):
+    pe = maker("pe")
+    random = np.random.default_rng([seed, len(architecture)])
+    heads, patch = int(random.choice([1, 2, 3])), int(random.choice([3, 8]))
+    size = patch * int(random.integers(1, 5)) + int(random.integers(0, 3))
+    args = {
+        "num_heads": heads,
+        "embed_dim": heads * int(random.choice([4, 8, 16])),
+        "depth": int(random.integers(1, 4)),
+        "patch_size": patch,
+        "img_size": size,
+        "mlp_ratio": float(random.uniform(0.5, 3)),
+        "num_classes": int(random.choice([0, 7])),
+        "rope_grid_offset": float(random.choice([0, 1, 0.5])),
+        "ref_feat_shape": [3, 3],
+    }
+    args |= {"attn_pool_num_heads": heads, "class_token": bool(seed)} if architecture in CORE else {}
+    data = {
+        "crop_mode": str(random.choice(["center", "squash"])),
+        "crop_pct": float(random.uniform(0.5, 1)),
+        "interpolation": str(random.choice(["bilinear", "bicubic"])),
+        "mean": random.uniform(0.2, 0.7, 3).tolist(),
+        "std": random.uniform(0.2, 0.7, 3).tolist(),
+    }
+    model = pe.make_timm(tmp_path, architecture, seed, args, data)
+    transform = pe.create_transform(**pe.resolve_data_config(model=model))
+    compare_pictures(trine.load_encoder(tmp_path), transform, model, random)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_other_open_clips(tmp_path, seed):
+    pe = maker("pe")
+    random = np.random.default_rng(seed)
+    heads, patch = int(random.choice([1, 2, 3])), int(random.choice([4, 7]))
+    size, length = patch * int(random.integers(1, 5)), int(random.integers(8, 20))
+    vision = {"image_size": size, "patch_size": patch, "layers": 2, "width": 24, "head_width": 8}
+    if seed == 3:
+        size = 384
+        vision = {"image_size": size, "timm_model_name": CORE[0], "timm_pool": "map", "timm_proj": None}
+    words = len(pe.WORDS.split()) + 4
+    model_cfg = {
+        "embed_dim": 17,
+        "vision_cfg": vision,
+        "text_cfg": {"context_length": length, "vocab_size": words, "width": 8 * heads, "heads": heads, "layers": 1},
+        "custom_text": bool(seed % 2),
+        "quick_gelu": seed < 2,
+    }
+    preprocess_cfg = {
+        "interpolation": str(random.choice(["bilinear", "bicubic"])),
+        "resize_mode": str(random.choice(["shortest", "squash"])),
+        "mean": random.uniform(0.2, 0.7, 3).tolist(),
+        "std": random.uniform(0.2, 0.7, 3).tolist(),
+    }
+    model, transform, tokenizer = pe.make_open_clip(tmp_path, model_cfg, preprocess_cfg, seed)
+    encoder = trine.load_encoder(tmp_path)
+    assert encoder.similarity.scale == pytest.approx(float(model.logit_scale.exp()), rel=1e-6)
+    compare_pictures(encoder.image, transform, model.encode_image, random)
+    given = [" ".join(random.choice(pe.WORDS.split(), int(random.integers(0, 30)))) for _ in range(6)]
+    wanted = model.encode_text(pe.token_ids(tokenizer, given, length))
+    assert scale_error(encoder.text.encode(given), wanted) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_other_imagebinds(tmp_path, seed):
+    pytest.importorskip("torchaudio", reason="needs torchaudio, the reference of the filter bank")
+    imagebind = maker("imagebind")
+    random = np.random.default_rng(seed)
+    width, patch = int(random.choice([12, 24])), int(random.choice([3, 8]))
+    heads = {"vision": 3, "text": 2, "audio": int(random.choice([1, 4]))}
+    tensors = imagebind.published(
+        seed, width=width, out=9, blocks=seed + 1, image_size=patch * 3, patch=patch, frames=seed + 1, kernel=12
+    )
+    tokenizer = imagebind.make(tmp_path / "model", tensors, heads)
+    encoder = trine.load_encoder(tmp_path / "model")
+    look = lambda pixels: imagebind.features(tensors, "vision", pixels, heads["vision"])
+    compare_pictures(encoder.image, imagebind.image_transform(patch * 3), look, random)
+    given = ["a red door", "", "the old wooden lamp and the lamp", "zebras"]
+    wanted = imagebind.features(tensors, "text", imagebind.token_ids(tokenizer, given, 16), heads["text"])
+    assert scale_error(encoder.text.encode(given), wanted) < 1e-4
+    for length in (500, 32_000, int(random.integers(33_000, 96_000))):
+        samples = imagebind.sound(length)
+        wanted = imagebind.vector(tensors, imagebind.mels_of(samples), heads["audio"])
+        assert scale_error(encoder.audio.encode((samples, 16_000))[0], wanted) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_pe_audios(tmp_path, seed):
+    pytest.importorskip("transformers", reason="needs transformers, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        import make_pe_audio as maker
+    finally:
+        sys.path.remove(str(GOLDEN))
+    random = np.random.default_rng(seed)
+    groups = int(random.choice([1, 2]))
+    heads = groups * int(random.integers(1, 4))
+    audio = {
+        "hidden_size": int(random.integers(5, 30)),
+        "intermediate_size": int(random.integers(5, 30)),
+        "num_hidden_layers": int(random.integers(1, 4)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // groups,
+        "head_dim": int(random.choice([2, 6, 16])),
+        "hidden_act": str(random.choice(["silu", "gelu"])),
+        "attention_bias": bool(seed % 2),
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(random.choice([100, 20_000]))},
+    }
+    dac = {"downsampling_ratios": [[2, 5], [4], [2, 3, 3]][seed], "encoder_hidden_size": 3, "codebook_dim": 5}
+    hop = int(np.prod(dac["downsampling_ratios"])) * (1 + seed)
+    model, extractor, tokenizer = maker.make(tmp_path / "model", seed, audio=audio, dac=dac, hop=hop)
+    encoder = trine.load_encoder(tmp_path / "model")
+    for length in (1, hop, int(random.integers(2, 3_000))):
+        samples, wanted = maker.clip_vector(model, extractor, maker.sound(length))
+        clip = (maker.sound(length), 48_000)
+        assert torch.equal(encoder.audio.preprocess(clip), samples)
+        assert scale_error(encoder.audio.encode(clip)[0], wanted) < 1e-4
+    given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
+    assert scale_error(encoder.text.encode(given), maker.text_vectors(model, tokenizer, given, 32)) < 1e-4
