@@ -162,19 +162,20 @@ struct Family {
 constexpr const char* kSequence = "ForSequenceClassification";
 constexpr const char* kImage = "ForImageClassification";
 constexpr const char* kAudio = "ForAudioClassification";
-constexpr std::array<Family, 13> kFamilies{{{"bert", kSequence, text<detail::bert_network>},
-                                            {"distilbert", kSequence, text<detail::distilbert_network>},
-                                            {"modernbert", kSequence, text<detail::modernbert_network>},
-                                            {"mpnet", kSequence, text<detail::mpnet_network>},
-                                            {"roberta", kSequence, text<detail::roberta_network>},
-                                            {"xlm-roberta", kSequence, text<detail::roberta_network>},
-                                            {"vit", kImage, image<detail::vit_classifier>},
-                                            {"dinov2", kImage, image<detail::dinov2_classifier>},
-                                            {"dinov2_with_registers", kImage, image<detail::dinov2_classifier>},
-                                            {"audio-spectrogram-transformer", kAudio, audio<detail::ast_classifier>},
-                                            {"hubert", kSequence, audio<detail::wav2vec2_classifier>},
-                                            {"wav2vec2", kSequence, audio<detail::wav2vec2_classifier>},
-                                            {"wavlm", kSequence, audio<detail::wav2vec2_classifier>}}};
+constexpr auto kFamilies =
+    std::to_array<Family>({{"bert", kSequence, text<detail::bert_network>},
+                           {"distilbert", kSequence, text<detail::distilbert_network>},
+                           {"modernbert", kSequence, text<detail::modernbert_network>},
+                           {"mpnet", kSequence, text<detail::mpnet_network>},
+                           {"roberta", kSequence, text<detail::roberta_network>},
+                           {"xlm-roberta", kSequence, text<detail::roberta_network>},
+                           {"vit", kImage, image<detail::vit_classifier>},
+                           {"dinov2", kImage, image<detail::dinov2_classifier>},
+                           {"dinov2_with_registers", kImage, image<detail::dinov2_classifier>},
+                           {"audio-spectrogram-transformer", kAudio, audio<detail::ast_classifier>},
+                           {"hubert", kSequence, audio<detail::wav2vec2_classifier>},
+                           {"wav2vec2", kSequence, audio<detail::wav2vec2_classifier>},
+                           {"wavlm", kSequence, audio<detail::wav2vec2_classifier>}});
 
 AnyEncoder make_network(const detail::ModelFiles& files, std::int64_t labels) {
   const auto name = detail::get<std::string>(kWho, files.config, "model_type");
@@ -290,7 +291,8 @@ Tensor Classifier::audio_logits(const std::vector<AudioInput>& audios) const {
   const AudioEncoder& network = *impl_->network.audio;
   Tensor logits = torch::empty({std::ssize(audios), std::ssize(labels())});
   for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on
-    logits[static_cast<std::int64_t>(i)] = network.encode(samples_of(audios[i], {.sample_rate = network.sample_rate()}))[0];
+    logits[static_cast<std::int64_t>(i)] =
+        network.encode(samples_of(audios[i], {.sample_rate = network.sample_rate()}))[0];
   }
   return logits;
 }
