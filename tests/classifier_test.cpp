@@ -62,6 +62,8 @@ TEST(Classifier, TheConfigDecidesTheFunctionAndTheLabels) {
   EXPECT_EQ(load("xlm-roberta", {}).labels(), std::vector<std::string>{"LABEL_0"});
   EXPECT_EQ(load("modernbert_other", {}).labels(), (std::vector<std::string>{"LABEL_0", "LABEL_1"}));
   EXPECT_EQ(load("bert", {{"id2label", nullptr}, {"num_labels", 3}}).labels().back(), "LABEL_2");
+  EXPECT_EQ(load("bert", {{"id2label", {{"0", "joy"}, {"1", "grief"}, {"2", "joy"}}}}).labels(),
+            (std::vector<std::string>{"joy", "grief", "joy (2)"}));
 }
 
 TEST(Classifier, DescribesItself) {
@@ -90,7 +92,7 @@ TEST(Classifier, WrongFilesAreRefused) {
       {"bert", "id2label", Json::object()},
       {"bert", "id2label", {{"0", "joy"}, {"2", "anger"}}},
       {"bert", "id2label", {{"0", "joy"}, {"x", "anger"}}},
-      {"bert", "id2label", {{"0", "joy"}, {"1", "joy"}, {"2", "grief"}}},
+      {"bert", "id2label", {{"0", "joy"}, {"1", "joy (2)"}, {"2", "joy"}}},
       {"bert", "id2label", {{"0", "joy"}, {"1", 2}, {"2", "grief"}}}};
   for (const auto& [name, key, value] : cases) {
     EXPECT_NE(sentence(name, key, value).find(key), std::string::npos) << value << ": " << sentence(name, key, value);
