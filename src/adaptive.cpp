@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <numeric>
 #include <random>
 
 #include "chances.h"
@@ -706,9 +705,9 @@ AdaptiveCurve AdaptiveInference::fit(const std::vector<LabelledQuery>& sample, c
   impl_->fit_agreements(sample, options.seed);
   std::map<Route, std::vector<double>> searches;
   impl_->fit_confidences(impl_->judge(sample, options.search, &searches));
-  for (const auto& [route, times] : searches) {
-    impl_->policy.searches[route] =
-        std::accumulate(times.begin(), times.end(), 0.0) / static_cast<double>(times.size());
+  for (auto& [route, times] : searches) {  // the median: a few of them are interrupted by other work
+    std::ranges::nth_element(times, times.begin() + std::ssize(times) / 2);
+    impl_->policy.searches[route] = times[times.size() / 2];
   }
   const std::vector<Judged> judged = impl_->judge(sample, options.search);
   impl_->fit_thresholds(judged, options);

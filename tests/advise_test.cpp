@@ -149,6 +149,26 @@ TEST(Advise, CopiesOfOneThingStayInOneFold) {
   EXPECT_LT(advise(features, {}, labels, options).subsets[0].accuracy, 0.75);
 }
 
+/// A head that was calibrated with copies of a thing at hand would be far too sure, and outvote a better one.
+TEST(Advise, CopiesDoNotMakeAHeadTooSure) {
+  torch::Generator random = at::make_generator<at::CPUGeneratorImpl>(6);
+  constexpr std::int64_t kThings = 120, kCopies = 4, kWide = 200;
+  const Tensor label = torch::arange(kThings) % kClasses;
+  const Tensor weak =
+      0.6 * torch::eye(kWide).slice(0, 0, kClasses).index({label}) + 0.3 * torch::randn({kThings, kWide}, random);
+  const Tensor strong = torch::eye(kWide).slice(0, 0, kClasses).index({label.repeat({kCopies})}) +
+                        0.3 * torch::randn({kThings * kCopies, kWide}, random);
+  std::vector<std::string> labels;
+  AdviseOptions options;
+  for (std::int64_t i = 0; i < kThings * kCopies; ++i) {
+    labels.push_back("c" + std::to_string(i % kThings % kClasses));
+    options.ids.push_back(std::to_string(i % kThings));
+  }
+  const Advice advice = advise({{"strong", strong}, {"weak", weak.repeat({kCopies, 1})}}, {}, labels, options);
+  EXPECT_LT(advice.subsets[1].accuracy, advice.subsets[0].accuracy - 0.05);
+  EXPECT_GE(advice.subsets[2].accuracy, advice.subsets[0].accuracy - 0.01);
+}
+
 TEST(Advise, SaysWhatToCollectNext) {
   Made sample = made(400, 0.2, 1);
   for (std::size_t i = 0; i < 400; i += 4) {

@@ -100,15 +100,17 @@ std::vector<std::int64_t> folds_of(const std::vector<std::int64_t>& right, const
   return folds;
 }
 
-/// A linear head of one modality. Leaving out one sample of a ridge regression needs no second fit: its prediction is
-/// that of the fit, with its residual divided by 1 - h, h the sample's entry on the diagonal of the hat matrix.
+/// A linear head of one modality. Leaving samples out of a ridge regression needs no second fit: their residuals are
+/// those of the fit, solved by 1 minus their block of the hat matrix. All samples of a thing are left out together, or
+/// its copies would tell its class.
 struct Head {
   Tensor mean;     ///< (D)
   Tensor weights;  ///< (D, C)
   Tensor bias;     ///< (C)
   Chances chances;
 
-  static Head fit(const Tensor& x, const Tensor& right, std::int64_t classes) {
+  /// `things`: the rows of each thing.
+  static Head fit(const Tensor& x, const Tensor& right, std::int64_t classes, const std::vector<Tensor>& things) {
     const auto count = static_cast<double>(x.size(0));
     Head head;
     head.mean = x.mean(0);
@@ -122,8 +124,13 @@ struct Head {
     for (const double penalty : {1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0}) {
       const Tensor shrink = squares / (squares + penalty * scale + 1e-12);
       const Tensor fitted = u.matmul(shrink.unsqueeze(1) * uy) + head.bias;
-      const Tensor leverage = ((u * u).matmul(shrink) + 1 / count).clamp_max(1 - 1e-6);
-      const Tensor left_out = y - (y - fitted) / (1 - leverage).unsqueeze(1);
+      const Tensor left_out = torch::empty_like(y);
+      for (const Tensor& rows : things) {
+        const Tensor mine = u.index({rows});
+        const Tensor hat = (mine * shrink).matmul(mine.t()) + 1 / count;
+        const Tensor rest = (1 + 1e-6) * torch::eye(rows.size(0), hat.options()) - hat;
+        left_out.index_put_({rows}, y.index({rows}) - torch::linalg_solve(rest, (y - fitted).index({rows})));
+      }
       const Chances chances = detail::most_likely(left_out, right);
       const double loss = torch::nll_loss(detail::log_chances(left_out, chances), right).item<double>();
       if (loss >= least) continue;
@@ -141,8 +148,9 @@ struct Head {
 /// Log of the chances by each modality alone, without the samples' own folds; zeros where a sample lacks it.
 /// `share` of the training samples are used. -> (N, C) by modality; `trained`: their mean number
 std::vector<Tensor> cross_validated(const std::vector<Column>& columns, const Tensor& right, std::int64_t classes,
-                                    const std::vector<std::int64_t>& folds, const AdviseOptions& options, double share,
-                                    const std::function<void()>& fitted, std::int64_t* trained) {
+                                    const std::vector<std::int64_t>& folds, const std::vector<std::size_t>& thing,
+                                    const AdviseOptions& options, double share, const std::function<void()>& fitted,
+                                    std::int64_t* trained) {
   std::mt19937_64 random(options.seed + 1);
   std::vector<std::int64_t> order(folds.size());
   std::iota(order.begin(), order.end(), 0);
@@ -163,7 +171,13 @@ std::vector<Tensor> cross_validated(const std::vector<Column>& columns, const Te
       const Tensor known = train_rows.index({column.has.index({train_rows})});
       const Tensor asked = test_rows.index({column.has.index({test_rows})});
       if (known.size(0) > 1 && asked.size(0) > 0) {
-        const Head head = Head::fit(column.x.index({known}), right.index({known}), classes);
+        std::map<std::size_t, std::vector<std::int64_t>> rows;
+        for (std::int64_t i = 0; i < known.size(0); ++i) {
+          rows[thing[static_cast<std::size_t>(known[i].item<std::int64_t>())]].push_back(i);
+        }
+        std::vector<Tensor> things;
+        for (const auto& [number, mine] : rows) things.push_back(torch::tensor(mine, torch::kInt64));
+        const Head head = Head::fit(column.x.index({known}), right.index({known}), classes, things);
         result[c].index_put_({asked}, head.predict(column.x.index({asked})));
       }
       fitted();
@@ -393,7 +407,7 @@ Advice advise(const Features& features, const Features& masks, const std::vector
   };
   std::int64_t trained = 0;
   const std::vector<Tensor> chances =
-      cross_validated(columns, right, class_count, folds, options, 1.0, fitted, &trained);
+      cross_validated(columns, right, class_count, folds, thing, options, 1.0, fitted, &trained);
 
   const std::size_t whole = (std::size_t{1} << columns.size()) - 1;
   std::vector<Tensor> found(whole + 1);
@@ -488,7 +502,7 @@ Advice advise(const Features& features, const Features& masks, const std::vector
   for (const double share : kShares) {
     LearningPoint point{.share = share};
     const std::vector<Tensor> learned =
-        share < 1 ? cross_validated(columns, right, class_count, folds, options, share, fitted, &point.samples)
+        share < 1 ? cross_validated(columns, right, class_count, folds, thing, options, share, fitted, &point.samples)
                   : chances;
     if (share == 1) point.samples = trained;
     const Tensor hits = judged(columns, learned, chosen, commonest).eq(right).to(torch::kFloat64);

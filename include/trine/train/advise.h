@@ -82,7 +82,7 @@ struct Advice {
 /// Trains light heads for every subset of the modalities by stratified cross-validation and says what they are worth.
 ///
 /// A head is linear: ridge regression on the classes, its penalty and the calibration of its scores chosen by leaving
-/// out one training sample at a time. A subset multiplies the calibrated chances of its modalities' heads: a modality
+/// out one training thing at a time. A subset multiplies the calibrated chances of its modalities' heads: a modality
 /// that tells nothing then changes nothing. Everything follows from the seed.
 ///
 /// features (N, T, D) or (N, D) by modality, with masks (N, T) or (N) as in a Dataset; steps are averaged. labels (N).
