@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 FOLDER = Path(__file__).parent / "waves"
 
 SIZES = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, conv_dim=[6, 8, 12],
-             conv_kernel=[10, 4, 5], conv_stride=[5, 4, 4], num_feat_extract_layers=3, num_conv_pos_embeddings=12,
+             conv_kernel=[10, 4, 5], conv_stride=[5, 4, 4], num_conv_pos_embeddings=12,
              num_conv_pos_embedding_groups=4, classifier_proj_size=10)  # fmt: skip
 STABLE = dict(feat_extract_norm="layer", conv_bias=True, do_stable_layer_norm=True)
 BUCKETS = dict(num_buckets=10, max_bucket_distance=30)
