@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 # What the library reads: weights under the names it looks for, configs, tokenizers; no second copy in another format.
-FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors", "open_clip_model.safetensors", "[0-9]*_*/model.safetensors"]
+FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors", "[0-9]*_*/model.safetensors"]
 _IGNORED = ["onnx/*", "openvino/*", "coreml/*"]
 
 
