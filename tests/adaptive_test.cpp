@@ -271,11 +271,13 @@ void expect_calibrated(const std::vector<std::pair<double, bool>>& predicted, do
   }
   int checked = 0;
   for (std::size_t bin = 0; bin < kBins; ++bin) {
-    if (count[bin] < 60) continue;
+    if (count[bin] < 30) continue;
     ++checked;
-    EXPECT_NEAR(sum[bin] / count[bin], happened[bin] / count[bin], tolerance) << "bin " << bin << " of " << count[bin];
+    const double chance = sum[bin] / count[bin];
+    const double error = std::sqrt(chance * (1 - chance) / count[bin]);  // of a share of so few
+    EXPECT_NEAR(chance, happened[bin] / count[bin], tolerance + 2 * error) << "bin " << bin << " of " << count[bin];
   }
-  EXPECT_GE(checked, 2);
+  EXPECT_GE(checked, 1);
 }
 
 TEST(AdaptiveInference, ConfidenceAndAgreementAreChances) {
@@ -355,17 +357,21 @@ TEST(AdaptiveInference, ASavedOneRoutesTheSame) {
   EXPECT_FALSE(AdaptiveInference::load(catalogue(), folder / "plain").fusion());
 }
 
-/// Its share is fitted: what it cannot tell is left to the modalities' product.
-TEST(AdaptiveInference, AnUntrainedFusionDoesNoHarm) {
+/// A fusion that knows nothing gets no say beside modalities that do.
+TEST(AdaptiveInference, AFusionThatKnowsNothingIsGivenNoShare) {
   Sampler sampler(10);
   torch::manual_seed(2);
   trine::Fusion fusion =
       trine::make_fusion(trine::FusionType::attention,
                          {.modalities = {"audio", "image", "text"}, .hidden_dim = kDim, .num_heads = 4, .ff_dim = 32});
-  const std::vector<LabelledQuery> sample = sampler.sample(150);
+  {
+    const torch::NoGradGuard no_grad;  // one that is only untrained would still pass on a mean of its inputs
+    for (auto& item : fusion->named_parameters()) item.value().normal_();
+  }
+  const std::vector<LabelledQuery> sample = sampler.sample(300);
   AdaptiveInference with(catalogue(), {}, fusion), without(catalogue());
   const AdaptiveCurve a = with.fit(sample), b = without.fit(sample);
-  EXPECT_LT(with.policy().fusion_share, 1);
+  EXPECT_LE(with.policy().fusion_share, 0.5);
   EXPECT_GE(a.always_complex.right, b.always_complex.right - 3);
 }
 

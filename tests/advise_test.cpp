@@ -37,7 +37,7 @@ Made made(std::int64_t count, double image_noise, double text, std::uint64_t see
                            {"text", text * centres + noise(random, count) * (text > 0 ? image_noise : 1.0)}},
               .masks = {},
               .labels = {}};
-  for (std::int64_t i = 0; i < count; ++i) sample.labels.push_back("c" + std::to_string(i % kClasses));
+  for (std::int64_t i = 0; i < count; ++i) sample.labels.push_back(std::string("c").append(std::to_string(i % kClasses)));
   return sample;
 }
 

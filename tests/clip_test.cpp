@@ -145,7 +145,7 @@ TEST(Clip, DescribesItself) {
 }
 
 TEST(Clip, WrongConfigsAreRefusedByKey) {
-  expect_refusals("clip", "config.json",
+  expect_refusals(kVision / "clip", "config.json",
                   {{"/model_type", "clipper"},
                    {"/model_type", nullptr},
                    {"/projection_dim", 0},
@@ -189,10 +189,10 @@ TEST(Clip, WrongConfigsAreRefusedByKey) {
 
 TEST(Clip, WrongWeightsAreRefusedByName) {
   const auto load = [](const fs::path& path) { load_clip(path); };
-  expect_weight_refusals("clip", "vision_model.encoder.layers.1.mlp.fc1.weight", "vision_model.proj", load);
-  expect_weight_refusals("clip", "text_model.embeddings.token_embedding.weight", "text_model.encoder.layers.0.scale",
-                         load);
-  expect_weight_refusals("clip", "logit_scale", "text_model.extra", load);
+  expect_weight_refusals(kVision / "clip", "vision_model.encoder.layers.1.mlp.fc1.weight", "vision_model.proj", load);
+  expect_weight_refusals(kVision / "clip", "text_model.embeddings.token_embedding.weight",
+                         "text_model.encoder.layers.0.scale", load);
+  expect_weight_refusals(kVision / "clip", "logit_scale", "text_model.extra", load);
 }
 
 TEST(Clip, WrongPixelsAreRefused) {

@@ -43,7 +43,7 @@ TEST(Dinov2, DescribesItself) {
 
 TEST(Dinov2, WrongDirectoriesAreRefused) {
   const auto load = [](const fs::path& path) { load_dinov2(path); };
-  expect_refusals("dinov2", "config.json",
+  expect_refusals(kVision / "dinov2", "config.json",
                   {{"/model_type", "dinov3"},
                    {"/mlp_ratio", 0},
                    {"/mlp_ratio", 2.5},
@@ -53,9 +53,9 @@ TEST(Dinov2, WrongDirectoriesAreRefused) {
                    {"/hidden_size", 33},
                    {"/num_hidden_layers", 1, "encoder.layer.1."}},
                   load);
-  expect_refusals("dinov2_registers", "config.json",
+  expect_refusals(kVision / "dinov2_registers", "config.json",
                   {{"/num_register_tokens", 0}, {"/num_register_tokens", 4, "register_tokens"}}, load);
-  expect_weight_refusals("dinov2", "encoder.layer.1.layer_scale1.lambda1", "encoder.layer.1.gate", load);
+  expect_weight_refusals(kVision / "dinov2", "encoder.layer.1.layer_scale1.lambda1", "encoder.layer.1.gate", load);
 }
 
 TEST(Dinov2, WrongPixelsAreRefused) {

@@ -29,14 +29,17 @@ TEST(DistilBert, DescribesItself) {
 }
 
 TEST(DistilBert, WrongFilesAreRefused) {
-  expect_refused_configs("distilbert", {{"dim", nullptr},
-                                        {"dim", 31},
-                                        {"n_heads", 5},
-                                        {"n_layers", 0},
-                                        {"hidden_dim", 1 << 20},
-                                        {"activation", "mish"},
-                                        {"activation", 3}});
-  expect_refused_weights("distilbert", "distilbert.transformer.layer.1.sa_layer_norm.weight");
+  const auto load = [](const fs::path& path) { trine::load_encoder(path); };
+  expect_refusals<TextDirectory>("distilbert", "config.json",
+                                 {{"/dim", nullptr},
+                                  {"/dim", 31},
+                                  {"/n_heads", 5},
+                                  {"/n_layers", 0},
+                                  {"/hidden_dim", 1 << 20},
+                                  {"/activation", "mish"},
+                                  {"/activation", 3}},
+                                 load);
+  expect_weight_refusals<TextDirectory>("distilbert", "distilbert.transformer.layer.1.sa_layer_norm.weight", "", load);
 }
 
 }  // namespace

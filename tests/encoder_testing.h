@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,50 @@ class Directory : public Folder {
     save_tensors(*this / "model.safetensors", tensors);
   }
 };
+
+/// One change of a JSON file: the value at a JSON pointer, null erases it.
+struct Change {
+  const char* pointer;
+  Json value;
+  const char* part = nullptr;  ///< of the sentence; by default the last key of the pointer
+};
+
+/// Every change of a file in a copy of `source` is refused by a sentence that names the key.
+template <typename Copy = Directory, typename Load>
+void expect_refusals(const fs::path& source, const std::string& file, const std::vector<Change>& changes, Load&& load) {
+  for (const Change& change : changes) {
+    const Copy directory(source);
+    const Json::json_pointer pointer(change.pointer);
+    directory.change(file, [&](Json& json) {
+      if (change.value.is_null()) {
+        json.at(pointer.parent_pointer()).erase(pointer.back());
+      } else {
+        json[pointer] = change.value;
+      }
+    });
+    const std::string sentence = refusal<std::runtime_error>([&] { load(directory.path()); });
+    EXPECT_NE(sentence.find(change.part ? change.part : pointer.back()), std::string::npos)
+        << change.pointer << " = " << change.value << ": " << sentence;
+  }
+}
+
+/// A tensor that is missing and one of another shape are refused by name, and so is one too many where `surplus` names
+/// it.
+template <typename Copy = Directory, typename Load>
+void expect_weight_refusals(const fs::path& source, const std::string& key, const std::string& surplus, Load&& load) {
+  const auto sentence = [&](const std::function<void(std::map<std::string, torch::Tensor>&)>& how) {
+    const Copy directory(source);
+    directory.change_weights(how);
+    return refusal<std::runtime_error>([&] { load(directory.path()); });
+  };
+  const std::string missing = sentence([&](auto& tensors) { tensors.erase(key); });
+  EXPECT_NE(missing.find(key), std::string::npos) << missing;
+  const std::string shape = sentence([&](auto& tensors) { tensors[key] = torch::ones({3, 1}); });
+  EXPECT_NE(shape.find(key + " of shape [3, 1], wanted ["), std::string::npos) << shape;
+  if (surplus.empty()) return;
+  const std::string more = sentence([&](auto& tensors) { tensors[surplus] = torch::ones({3}); });
+  EXPECT_NE(more.find(surplus), std::string::npos) << more;
+}
 
 inline double largest_difference(const torch::Tensor& a, const torch::Tensor& b) {
   if (a.sizes() != b.sizes()) return INFINITY;

@@ -58,25 +58,28 @@ TEST(ModernBert, DescribesItself) {
 }
 
 TEST(ModernBert, WrongFilesAreRefused) {
+  const auto load = [](const fs::path& path) { trine::load_encoder(path); };
   const Json yarn = {{"full_attention", {{"rope_type", "yarn"}, {"rope_theta", 10.0}}}};
-  expect_refused_configs("modernbert_other", {{"global_attn_every_n_layers", 0},
-                                              {"layer_types", {"full_attention"}},
-                                              {"layer_types", {"full_attention", "chunked", "full_attention"}},
-                                              {"local_attention", 0},
-                                              {"global_rope_theta", -1},
-                                              {"hidden_activation", "mish"},
-                                              {"classifier_pooling", "max"},
-                                              {"classifier_activation", "mish"},
-                                              {"norm_eps", 1},
-                                              {"num_attention_heads", 32},
-                                              {"num_attention_heads", 5},
-                                              {"norm_bias", "yes"}});
+  expect_refusals<TextDirectory>("modernbert_other", "config.json",
+                                 {{"/global_attn_every_n_layers", 0},
+                                  {"/layer_types", {"full_attention"}},
+                                  {"/layer_types", {"full_attention", "chunked", "full_attention"}},
+                                  {"/local_attention", 0},
+                                  {"/global_rope_theta", -1},
+                                  {"/hidden_activation", "mish"},
+                                  {"/classifier_pooling", "max"},
+                                  {"/classifier_activation", "mish"},
+                                  {"/norm_eps", 1},
+                                  {"/num_attention_heads", 32},
+                                  {"/num_attention_heads", 5},
+                                  {"/norm_bias", "yes"}},
+                                 load);
   const TextDirectory directory("modernbert");
   directory.set("rope_parameters", yarn);
   const std::string sentence = refusal<std::runtime_error>([&] { trine::load_modernbert(directory.path()); });
   EXPECT_NE(sentence.find("\"rope_type\" is \"yarn\""), std::string::npos) << sentence;
-  expect_refused_weights("modernbert_other", "model.layers.1.attn_norm.weight");
-  expect_refused_weights("modernbert_other", "model.layers.1.mlp.Wi.bias");
+  expect_weight_refusals<TextDirectory>("modernbert_other", "model.layers.1.attn_norm.weight", "", load);
+  expect_weight_refusals<TextDirectory>("modernbert_other", "model.layers.1.mlp.Wi.bias", "", load);
 }
 
 }  // namespace

@@ -39,14 +39,17 @@ TEST(MPNet, DescribesItself) {
 }
 
 TEST(MPNet, WrongFilesAreRefused) {
-  expect_refused_configs("mpnet", {{"relative_attention_num_buckets", 31},
-                                   {"relative_attention_num_buckets", "32"},
-                                   {"max_position_embeddings", 4},
-                                   {"hidden_act", "mish"},
-                                   {"vocab_size", nullptr},
-                                   {"num_attention_heads", 3}});
-  expect_refused_weights("mpnet", "mpnet.encoder.relative_attention_bias.weight");
-  expect_refused_weights("mpnet", "mpnet.encoder.layer.1.attention.attn.o.weight");
+  const auto load = [](const fs::path& path) { trine::load_encoder(path); };
+  expect_refusals<TextDirectory>("mpnet", "config.json",
+                                 {{"/relative_attention_num_buckets", 31},
+                                  {"/relative_attention_num_buckets", "32"},
+                                  {"/max_position_embeddings", 4},
+                                  {"/hidden_act", "mish"},
+                                  {"/vocab_size", nullptr},
+                                  {"/num_attention_heads", 3}},
+                                 load);
+  expect_weight_refusals<TextDirectory>("mpnet", "mpnet.encoder.relative_attention_bias.weight", "", load);
+  expect_weight_refusals<TextDirectory>("mpnet", "mpnet.encoder.layer.1.attention.attn.o.weight", "", load);
 }
 
 }  // namespace

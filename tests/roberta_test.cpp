@@ -49,16 +49,19 @@ TEST(Roberta, DescribesItself) {
 }
 
 TEST(Roberta, WrongFilesAreRefused) {
-  expect_refused_configs("roberta", {{"pad_token_id", -1},
-                                     {"pad_token_id", 37},
-                                     {"pad_token_id", 1.5},
-                                     {"hidden_act", "mish"},
-                                     {"hidden_size", nullptr},
-                                     {"num_attention_heads", 5},
-                                     {"max_position_embeddings", 2},
-                                     {"layer_norm_eps", 0},
-                                     {"is_decoder", true}});
-  expect_refused_weights("roberta", "roberta.encoder.layer.0.output.dense.weight");
+  const auto load = [](const fs::path& path) { trine::load_encoder(path); };
+  expect_refusals<TextDirectory>("roberta", "config.json",
+                                 {{"/pad_token_id", -1},
+                                  {"/pad_token_id", 37},
+                                  {"/pad_token_id", 1.5},
+                                  {"/hidden_act", "mish"},
+                                  {"/hidden_size", nullptr},
+                                  {"/num_attention_heads", 5},
+                                  {"/max_position_embeddings", 2},
+                                  {"/layer_norm_eps", 0},
+                                  {"/is_decoder", true}},
+                                 load);
+  expect_weight_refusals<TextDirectory>("roberta", "roberta.encoder.layer.0.output.dense.weight", "", load);
 }
 
 }  // namespace

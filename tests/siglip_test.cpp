@@ -121,7 +121,7 @@ TEST(Siglip, DescribesItself) {
 
 TEST(Siglip, WrongDirectoriesAreRefused) {
   const auto load = [](const fs::path& path) { load_siglip(path); };
-  expect_refusals("siglip", "config.json",
+  expect_refusals(kVision / "siglip", "config.json",
                   {{"/model_type", "siglip3"},
                    {"/vision_config/hidden_act", "x"},
                    {"/vision_config/vision_use_head", false},
@@ -133,13 +133,16 @@ TEST(Siglip, WrongDirectoriesAreRefused) {
                    {"/text_config/vocab_size", 5, "token_embedding"},
                    {"/text_config/max_position_embeddings", 13, "position_embedding"}},
                   load);
-  expect_refusals("siglip2", "config.json", {{"/vision_config/num_patches", 15}, {"/vision_config/patch_size", 16}},
+  expect_refusals(kVision / "siglip2", "config.json",
+                  {{"/vision_config/num_patches", 15}, {"/vision_config/patch_size", 16}}, load);
+  expect_refusals(kVision / "siglip2", "preprocessor_config.json", {{"/image_processor_type", "SiglipImageProcessor"}},
                   load);
-  expect_refusals("siglip2", "preprocessor_config.json", {{"/image_processor_type", "SiglipImageProcessor"}}, load);
-  expect_refusals("siglip", "preprocessor_config.json", {{"/image_processor_type", "Siglip2ImageProcessor"}}, load);
-  expect_weight_refusals("siglip", "vision_model.head.probe", "vision_model.head.gate", load);
-  expect_weight_refusals("siglip2", "vision_model.embeddings.patch_embedding.weight", "text_model.head.scale", load);
-  expect_weight_refusals("siglip", "logit_bias", "text_model.extra", load);
+  expect_refusals(kVision / "siglip", "preprocessor_config.json", {{"/image_processor_type", "Siglip2ImageProcessor"}},
+                  load);
+  expect_weight_refusals(kVision / "siglip", "vision_model.head.probe", "vision_model.head.gate", load);
+  expect_weight_refusals(kVision / "siglip2", "vision_model.embeddings.patch_embedding.weight", "text_model.head.scale",
+                         load);
+  expect_weight_refusals(kVision / "siglip", "logit_bias", "text_model.extra", load);
 }
 
 TEST(Siglip, WrongPixelsAreRefused) {

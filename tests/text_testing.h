@@ -27,10 +27,10 @@ struct Expected {
   std::vector<std::string> texts;
 };
 
-/// A copy of a text family's directory, with the tokenizer that all of them have.
+/// A copy of a text family's directory, a name or a path, with the tokenizer that all of them have.
 class TextDirectory : public Directory {
  public:
-  explicit TextDirectory(const std::string& name) : Directory(kTexts / name) {
+  explicit TextDirectory(const fs::path& name) : Directory(kTexts / name) {
     fs::copy(fs::path(TRINE_TEST_DATA) / "golden/text/tokenizer.json", path());
   }
 
@@ -99,31 +99,6 @@ inline void expect_no_batch_effect(const std::function<torch::Tensor(const std::
   EXPECT_LT(largest_difference(run({texts.rbegin(), texts.rend()}).flip(0), all), 1e-5);
   for (std::size_t i = 0; i < texts.size(); ++i) {
     EXPECT_LT(largest_difference(run({texts[i]})[0], all[static_cast<std::int64_t>(i)]), 1e-5) << texts[i];
-  }
-}
-
-/// Values of config.json that are refused with a sentence that names the key.
-inline void expect_refused_configs(const std::string& name, const std::vector<std::pair<std::string, Json>>& cases) {
-  for (const auto& [key, value] : cases) {
-    const TextDirectory directory(name);
-    directory.set(key, value);
-    const std::string sentence = refusal<std::runtime_error>([&] { load_encoder(directory.path()); });
-    EXPECT_NE(sentence.find(key), std::string::npos) << key << " " << value << ": " << sentence;
-  }
-}
-
-/// A tensor that lacks, or has another shape, is named.
-inline void expect_refused_weights(const std::string& name, const std::string& key) {
-  const TextDirectory directory(name);
-  for (const bool missing : {false, true}) {
-    directory.change_weights([&](std::map<std::string, torch::Tensor>& tensors) {
-      if (missing)
-        tensors.erase(key);
-      else
-        tensors[key] = torch::ones({3, 5});
-    });
-    const std::string sentence = refusal<std::runtime_error>([&] { load_encoder(directory.path()); });
-    EXPECT_NE(sentence.find(key), std::string::npos) << sentence;
   }
 }
 

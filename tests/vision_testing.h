@@ -94,47 +94,4 @@ inline void expect_no_batch_effect(const ImageEncoder& encoder, const std::vecto
   EXPECT_FALSE(one.requires_grad());
 }
 
-/// One change of a JSON file: the value at a JSON pointer, null erases it.
-struct Change {
-  const char* pointer;
-  Json value;
-  const char* part = nullptr;  ///< of the sentence; by default the last key of the pointer
-};
-
-/// Every change is refused by a sentence that names the key.
-template <typename Load>
-void expect_refusals(const std::string& name, const std::string& file, const std::vector<Change>& changes,
-                     Load&& load) {
-  for (const Change& change : changes) {
-    const Directory directory(kVision / name);
-    const Json::json_pointer pointer(change.pointer);
-    directory.change(file, [&](Json& json) {
-      if (change.value.is_null()) {
-        json.at(pointer.parent_pointer()).erase(pointer.back());
-      } else {
-        json[pointer] = change.value;
-      }
-    });
-    const std::string sentence = refusal<std::runtime_error>([&] { load(directory.path()); });
-    EXPECT_NE(sentence.find(change.part ? change.part : pointer.back()), std::string::npos)
-        << change.pointer << " = " << change.value << ": " << sentence;
-  }
-}
-
-/// A missing tensor, one of another shape and one too many are refused by name.
-template <typename Load>
-void expect_weight_refusals(const std::string& name, const std::string& key, const std::string& surplus, Load&& load) {
-  const auto sentence = [&](const std::function<void(std::map<std::string, torch::Tensor>&)>& how) {
-    const Directory directory(kVision / name);
-    directory.change_weights(how);
-    return refusal<std::runtime_error>([&] { load(directory.path()); });
-  };
-  const std::string missing = sentence([&](auto& tensors) { tensors.erase(key); });
-  EXPECT_NE(missing.find(key), std::string::npos) << missing;
-  const std::string shape = sentence([&](auto& tensors) { tensors[key] = torch::ones({3, 1}); });
-  EXPECT_NE(shape.find(key + " of shape [3, 1], wanted ["), std::string::npos) << shape;
-  const std::string more = sentence([&](auto& tensors) { tensors[surplus] = torch::ones({3}); });
-  EXPECT_NE(more.find(surplus), std::string::npos) << more;
-}
-
 }  // namespace trine::testing

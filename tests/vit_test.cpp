@@ -42,7 +42,7 @@ TEST(Vit, DescribesItself) {
 
 TEST(Vit, WrongDirectoriesAreRefused) {
   const auto load = [](const fs::path& path) { load_vit(path); };
-  expect_refusals("vit", "config.json",
+  expect_refusals(kVision / "vit", "config.json",
                   {{"/hidden_size", 0},
                    {"/num_attention_heads", 5},
                    {"/hidden_act", "gelu_11"},
@@ -54,7 +54,8 @@ TEST(Vit, WrongDirectoriesAreRefused) {
                    {"/num_hidden_layers", 1, "encoder.layer.1."},
                    {"/layer_norm_eps", 0}},
                   load);
-  expect_weight_refusals("vit", "embeddings.patch_embeddings.projection.weight", "encoder.layer.0.scale", load);
+  expect_weight_refusals(kVision / "vit", "embeddings.patch_embeddings.projection.weight", "encoder.layer.0.scale",
+                         load);
 }
 
 }  // namespace

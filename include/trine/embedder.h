@@ -73,7 +73,7 @@ struct EmbedOptions {
 /// and come to one level, as its head was trained; an encoder alone gets them as they are.
 ///
 /// Long inputs: windows of texts are as long as the encoder takes, begin and end between words where they can, and
-/// share about 32 tokens (a quarter of a window at most) with the one before. Windows of clips are as long as the
+/// share about 32 tokens with the one before (a quarter of a short window, half of one at most). Windows of clips are as long as the
 /// encoder takes and begin half a window after the one before; the last ends with the clip.
 ///
 /// The same input gives the same vector whatever the batch, its order and the number of threads (differences of at most

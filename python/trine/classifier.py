@@ -26,8 +26,8 @@ class Classifier:
     alone:
 
     - of texts, `...ForSequenceClassification` of BERT, RoBERTa, XLM-RoBERTa, MPNet, DistilBERT and ModernBERT;
-    - of pictures, `...ForImageClassification` of ViT and DINOv2;
-    - of clips, `...ForSequenceClassification` of wav2vec 2.0, HuBERT and WavLM.
+    - of pictures, `...ForImageClassification` of ViT and DINOv2, with registers too;
+    - of clips, `...ForSequenceClassification` of wav2vec 2.0, HuBERT and WavLM, and `ASTForAudioClassification`.
 
     Scores are those of transformers' pipelines: shares that sum to 1 (`function` "softmax"), each label on its own in 0
     to 1 ("sigmoid": a `problem_type` of several labels, or a single label), or the network's output as it is ("none":

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import _hub, _inputs
+from . import _hub, _imagebind, _inputs
 from ._command import Parser, run
 from .fetch import _sync, _Tensor, write_safetensors
 
@@ -82,6 +82,7 @@ class Layout(NamedTuple):
 
 # The first that fits; "plain" is transformers', timm's and everybody's whose names are the library's already.
 LAYOUTS = [
+    Layout("imagebind", _imagebind.fits, _imagebind.convert),
     Layout("plain", lambda names: True, lambda tensors: (tensors, {})),
 ]
 

@@ -125,14 +125,18 @@ def _ours(directory: Path) -> Values:
     if text:
         short = {n: t for n, t in texts().items() if text.count_tokens(t) <= text.max_tokens}  # windows are our own
         values["text vectors"] = {n: model.embed_text(t, prompt="") for n, t in short.items()}
-    if image and text and (similarity := encoder.similarity):
-        a, b = (torch.stack(list(values[f"{m} features"].values())) for m in ("image", "text"))
-        logits = similarity.scale * torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T
-        logits = logits + similarity.bias
-        values["scores of pairs"] = dict(zip(pictures(), _scores(logits, similarity.kind)))
+    if (image or audio) and text and (similarity := encoder.similarity):
+        values["scores of pairs"] = _pairs(values, similarity.scale, similarity.bias, similarity.kind)
     if _is_classifier(config):
         classifier = _trine.Classifier.load(directory)
-        values["scores of labels"] = {n: classifier.scores([_inputs.text(t)])[0] for n, t in texts().items()}
+        if image:
+            scored = {n: classifier.image_scores([_inputs.image(p)]) for n, p in pictures().items()}
+        elif audio:
+            given = clips(audio.sample_rate, audio.max_seconds)
+            scored = {n: classifier.audio_scores([_inputs.audio((c, audio.sample_rate), 0)]) for n, c in given.items()}
+        else:
+            scored = {n: classifier.text_scores([_inputs.text(t)]) for n, t in texts().items()}
+        values["scores of labels"] = {n: row[0] for n, row in scored.items()}
     return values
 
 
@@ -145,6 +149,14 @@ def _towers(encoder: Any) -> tuple[Any, Any, Any]:
 
 def _mel(clip: np.ndarray, config: dict[str, Any]) -> torch.Tensor:
     return torch.from_numpy(_trine.whisper_mel(clip, config.get("num_mel_bins", 80)))
+
+
+def _pairs(values: Values, scale: Any, bias: Any, kind: str) -> dict[str, torch.Tensor]:
+    """Of every picture, or clip where there are none, with every text; a clip has one vector."""
+    given = values.get("image features") or values["audio features"]
+    a, b = (torch.stack(list(v.values())).flatten(1) for v in (given, values["text features"]))
+    cosines = torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T
+    return dict(zip(given, _scores(scale * cosines + bias, kind)))
 
 
 def _scores(logits: torch.Tensor, kind: str) -> torch.Tensor:
@@ -163,7 +175,7 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def _is_classifier(config: dict[str, Any]) -> bool:
     named = config.get("architectures") or [""]
-    return str(named[0]).endswith("ForSequenceClassification") and config.get("model_type") in _TEXT_FAMILIES
+    return str(named[0]).endswith(_HEADS) and FAMILIES.get(config.get("model_type"), Reference(_load)).labels
 
 
 # --- what the reference makes of them ---------------------------------------------------------------------------------
@@ -178,6 +190,8 @@ class Reference(NamedTuple):
     audio: Callable[[Any, Any], torch.Tensor] | None = None  # (network, extracted clip) -> (T, D)
     padded: bool = False  # texts are padded to the network's length, and it sees the padding
     scores: str | None = None  # what makes scores of pairs: softmax or sigmoid
+    scale: str = "logit_scale"  # where the network keeps what pairs are multiplied with, as a logarithm
+    labels: bool = False  # whether the library has its classifiers
 
 
 def _load(tf: Any, directory: Path, config: dict[str, Any]) -> Any:
@@ -207,6 +221,18 @@ def _mean(network: Any, ids: torch.Tensor) -> torch.Tensor:
     return network(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state.mean(1)
 
 
+def _pooled_clip(network: Any, batch: Any) -> torch.Tensor:
+    return _pooled(network(**batch))
+
+
+def _clap(network: Any, batch: Any) -> torch.Tensor:
+    return _pooled(network.get_audio_features(batch["input_features"].float(), is_longer=batch["is_longer"]))
+
+
+def _clap_audio(network: Any, batch: Any) -> torch.Tensor:
+    return _pooled(network(batch["input_features"].float(), is_longer=batch["is_longer"]))
+
+
 def _hidden(network: Any, batch: Any) -> torch.Tensor:
     """For families that take a clip as it is: wav2vec 2.0 and its like."""
     return network(**batch).last_hidden_state[0]
@@ -224,7 +250,7 @@ def _whisper(network: Any, batch: Any) -> torch.Tensor:
         encoder.embed_positions = positions
 
 
-_TEXT = Reference(_load, text=_mean)
+_TEXT = Reference(_load, text=_mean, labels=True)
 _IMAGE = Reference(_load, image=lambda network, batch: _pooled(network(**batch)))
 _TEXT_TOWER = Reference(_load, text=lambda network, ids: _pooled(network(input_ids=ids)))
 _PAIR = Reference(
@@ -233,10 +259,18 @@ _PAIR = Reference(
     text=lambda network, ids: _pooled(network.get_text_features(input_ids=ids)),
 )
 
-_TEXT_FAMILIES = ("bert", "distilbert", "modernbert", "mpnet", "roberta", "xlm-roberta")
+_WAVES = Reference(_load, audio=_hidden, labels=True)
+
+# How the names of classes with a head for labels end.
+_HEADS = ("ForSequenceClassification", "ForImageClassification", "ForAudioClassification")
 # By model_type; a new family is a line.
 FAMILIES: dict[str, Reference] = {
-    **{name: _TEXT for name in _TEXT_FAMILIES},
+    "bert": _TEXT,
+    "distilbert": _TEXT,
+    "modernbert": _TEXT,
+    "mpnet": _TEXT,
+    "roberta": _TEXT,
+    "xlm-roberta": _TEXT,
     "clip": _PAIR._replace(scores="softmax"),
     "clip_vision_model": _IMAGE,
     "clip_text_model": _TEXT_TOWER,
@@ -246,10 +280,17 @@ FAMILIES: dict[str, Reference] = {
     "siglip2": _PAIR._replace(padded=True, scores="sigmoid"),
     "siglip2_vision_model": _IMAGE,
     "siglip2_text_model": _TEXT_TOWER._replace(padded=True),
-    "vit": Reference(_load, image=_pooled_or_first),
-    "dinov2": _IMAGE,
-    "dinov2_with_registers": _IMAGE,
+    "vit": Reference(_load, image=_pooled_or_first, labels=True),
+    "dinov2": _IMAGE._replace(labels=True),
+    "dinov2_with_registers": _IMAGE._replace(labels=True),
     "whisper": Reference(_load, audio=_whisper),
+    "audio-spectrogram-transformer": Reference(_load, audio=_pooled_clip, labels=True),
+    "wav2vec2": _WAVES,
+    "hubert": _WAVES,
+    "wavlm": _WAVES,
+    "clap": Reference(_load, text=_PAIR.text, audio=_clap, scores="softmax", scale="logit_scale_a"),
+    "clap_audio_model": Reference(_load, audio=_clap_audio),
+    "clap_text_model": _TEXT_TOWER,
 }
 
 
@@ -285,12 +326,10 @@ def _reference(directory: Path, window: int, audio: tuple[int, float] | None) ->
             _reference_clips(tf, directory, family, network, audio, values)
             skipped["audio vectors"] = "trimming, levelling and pooling are the library's own"
         if family.scores:
-            a, b = (torch.stack(list(values[f"{m} features"].values())) for m in ("image", "text"))
-            logits = network.logit_scale.exp() * torch.nn.functional.normalize(a) @ torch.nn.functional.normalize(b).T
-            logits = logits + getattr(network, "logit_bias", torch.zeros(1))
-            values["scores of pairs"] = dict(zip(pictures(), _scores(logits, family.scores)))
+            bias = getattr(network, "logit_bias", torch.zeros(1))
+            values["scores of pairs"] = _pairs(values, getattr(network, family.scale).exp(), bias, family.scores)
         if _is_classifier(config):
-            values["scores of labels"] = _label_scores(tf, directory, values["text ids"])
+            values["scores of labels"] = _label_scores(tf, directory, config, values)
     return values, f"transformers {tf.__version__}", skipped
 
 
@@ -370,7 +409,7 @@ def _reference_clips(
 ) -> None:
     rate, longest = audio or (16_000, 30.0)
     mel = network.config.model_type == "whisper"
-    if (directory / "preprocessor_config.json").is_file():
+    if any((directory / f"{name}_config.json").is_file() for name in ("preprocessor", "processor")):
         extractor = tf.AutoFeatureExtractor.from_pretrained(directory, local_files_only=True)
     elif mel:
         extractor = tf.WhisperFeatureExtractor(feature_size=network.config.num_mel_bins)
@@ -379,21 +418,23 @@ def _reference_clips(
     options = {"padding": False, "truncation": False} if mel else {}
     for name, clip in clips(rate, longest).items():
         batch = extractor(clip, sampling_rate=rate, return_tensors="pt", **options)
-        values.setdefault("audio mel" if mel else "audio input", {})[name] = next(iter(batch.values()))[0]
+        values.setdefault("audio mel" if mel else "audio input", {})[name] = next(iter(batch.values()))[0].float()
         values.setdefault("audio features", {})[name] = family.audio(network, batch)
 
 
-def _label_scores(tf: Any, directory: Path, ids: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """As the text-classification pipeline decides it."""
-    model = tf.AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32, local_files_only=True)
-    kind, labels = model.config.problem_type, model.config.num_labels
-    scored = {}
-    for name, row in ids.items():
-        logits = model.eval()(input_ids=row[None], attention_mask=torch.ones_like(row)[None]).logits[0]
-        if kind == "regression":
+def _label_scores(tf: Any, directory: Path, config: dict[str, Any], values: Values) -> dict[str, torch.Tensor]:
+    """Of the inputs as the network takes them, by the function that the text-classification pipeline decides for."""
+    kind = getattr(tf, config["architectures"][0])
+    model = kind.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+    stage = next(s for s in ("text ids", "image pixels", "audio input") if s in values)
+    problem, scored = model.config.problem_type, {}
+    for name, row in values[stage].items():
+        logits = model(row[None]).logits[0]
+        if problem == "regression":
             scored[name] = logits
         else:
-            scored[name] = _scores(logits, "sigmoid" if kind == "multi_label_classification" or labels == 1 else "softmax")
+            several = problem == "multi_label_classification" or model.config.num_labels == 1
+            scored[name] = _scores(logits, "sigmoid" if several else "softmax")
     return scored
 
 

@@ -177,10 +177,9 @@ Tensor whole_steps(std::span<const float> samples, std::int64_t hop) {
 
 class PeAudioTextEncoder : public TextEncoder {
  public:
-  PeAudioTextEncoder(const std::filesystem::path& directory, const ModernBertConfig& config,
-                     const Checkpoint& checkpoint)
-      : model_(kLoad, directory, network_of(config)), head_(config.hidden_size, config.hidden_size) {
-    detail::load_tower(kLoad, head_, checkpoint, "text_audio_head.");
+  PeAudioTextEncoder(const detail::ModelFiles& files, const ModernBertConfig& config)
+      : model_(kLoad, files, network_of(config)), head_(config.hidden_size, config.hidden_size) {
+    detail::load_tower(kLoad, head_, files.checkpoint, "text_audio_head.");
   }
 
   std::int64_t dim() const override { return head_.projection->weight.size(0); }
@@ -392,9 +391,9 @@ Tensor PeAudioEncoderImpl::forward(const Tensor& samples) const {
 
 AnyEncoder load_pe_audio(const std::filesystem::path& directory, const PeAudioOptions& options) {
   const PeAudioConfig config = PeAudioConfig::load(directory / "config.json");
-  const Checkpoint checkpoint = Checkpoint::open(directory);
-  return {.text = std::make_unique<PeAudioTextEncoder>(directory, config.text_config, checkpoint),
-          .audio = load_audio(directory, config, checkpoint, options)};
+  const detail::ModelFiles files = detail::open_model(kLoad, directory);
+  return {.text = std::make_unique<PeAudioTextEncoder>(files, config.text_config),
+          .audio = load_audio(directory, config, files.checkpoint, options)};
 }
 
 }  // namespace trine

@@ -25,6 +25,8 @@ constexpr std::array<const char*, 3> kModelTypes{"wav2vec2", "hubert", kWavLm};
 constexpr int kRate = 16'000;  // Hz
 constexpr std::int64_t kMostSeconds = 60;
 constexpr std::size_t kMostConvolutions = 32;
+constexpr std::int64_t kMostSteps = 16'384;  // of the longest clip: attention grows with their square
+constexpr double kMostValues = 1e9;          // in memory at once of the longest clip
 
 std::vector<std::int64_t> read_sizes(const detail::Json& json, const char* key, std::int64_t most,
                                      std::vector<std::int64_t> fallback) {
@@ -36,6 +38,27 @@ std::vector<std::int64_t> read_sizes(const detail::Json& json, const char* key, 
     if (size < 1 || size > most) detail::failure(kConfig, "\"", key, "\" has ", size, ", wanted 1 to ", most);
   }
   return sizes;
+}
+
+/// Steps of the longest clip. Refuses convolutions that are longer, or leave so much that memory would not hold it.
+std::int64_t most_steps(const Wav2Vec2Config& config) {
+  std::int64_t steps = kMostSeconds * kRate;
+  for (std::size_t i = 0; i < config.conv_dim.size(); ++i) {
+    if (config.conv_kernel[i] > steps) {
+      detail::failure(kConfig, "\"conv_kernel\" and \"conv_stride\" want clips of over ", kMostSeconds, " s");
+    }
+    steps = (steps - config.conv_kernel[i]) / config.conv_stride[i] + 1;
+    if (const double values = static_cast<double>(steps) * static_cast<double>(config.conv_dim[i]);
+        values > kMostValues) {
+      detail::failure(kConfig, "\"conv_dim\" and \"conv_stride\" make ", values, " values of ", kMostSeconds,
+                      " s, at most ", kMostValues, " are accepted");
+    }
+  }
+  if (steps > kMostSteps) {
+    detail::failure(kConfig, "\"conv_stride\" makes ", steps, " steps of ", kMostSeconds, " s, at most ", kMostSteps,
+                    " are accepted");
+  }
+  return steps;
 }
 
 ConvolutionNorm read_norm(const detail::Json& json) {
@@ -64,6 +87,7 @@ Wav2Vec2Config read_config(const detail::Json& json) {
     detail::failure(kConfig, "\"conv_dim\", \"conv_stride\" and \"conv_kernel\" have ", config.conv_dim.size(), ", ",
                     config.conv_stride.size(), " and ", config.conv_kernel.size(), " sizes, wanted equally many");
   }
+  const auto steps = static_cast<double>(most_steps(config));
   config.conv_bias = detail::get_or(kConfig, json, "conv_bias", config.conv_bias);
   config.num_conv_pos_embeddings =
       detail::read_size(kConfig, json, "num_conv_pos_embeddings", 4'096, config.num_conv_pos_embeddings);
@@ -84,6 +108,11 @@ Wav2Vec2Config read_config(const detail::Json& json) {
     if (config.num_buckets < 4 || config.max_bucket_distance <= config.num_buckets / 4) {
       detail::failure(kConfig, "\"num_buckets\" is ", config.num_buckets, " and \"max_bucket_distance\" ",
                       config.max_bucket_distance, ", wanted at least 4 and more than a quarter of that");
+    }
+    if (const double values = static_cast<double>(config.transformer.num_attention_heads) * steps * steps;
+        values > kMostValues) {
+      detail::failure(kConfig, "\"num_attention_heads\" and \"conv_stride\" make ", values, " distances of ",
+                      kMostSeconds, " s, at most ", kMostValues, " are accepted");
     }
   }
   if (detail::get_or(kConfig, json, "add_adapter", false)) {
@@ -109,7 +138,7 @@ Wav2Vec2Config read_config(const detail::Json& json) {
 std::int64_t Wav2Vec2Config::min_samples() const {
   std::int64_t samples = 1;
   for (std::size_t i = conv_kernel.size(); i-- > 0;) {
-    samples = std::min((samples - 1) * conv_stride[i] + conv_kernel[i], kMostSeconds * kRate + 1);
+    samples = (samples - 1) * conv_stride[i] + conv_kernel[i];
   }
   return samples;
 }
@@ -343,7 +372,6 @@ Loaded load(const detail::ModelFiles& files) {
                                            : files.checkpoint.contains(conv + "weight") ? PositionWeight::plain
                                                                                         : PositionWeight::parametrized);
   detail::load_tower(kLoad, *loaded.network, files.checkpoint, prefix, {"masked_spec_embed", "num_batches_tracked"});
-  loaded.network->eval();
   return loaded;
 }
 
@@ -373,15 +401,18 @@ std::unique_ptr<AudioEncoder> detail::wav2vec2_classifier(const ModelFiles& file
   const Loaded loaded = load(files);
   const std::int64_t width = read_size(kConfig, files.config, "classifier_proj_size", 65'536, 256);
   const bool weighted = get_or(kConfig, files.config, "use_weighted_layer_sum", false);
+  const std::int64_t dim = loaded.config.transformer.hidden_size;
+  check_weights(kConfig, static_cast<double>(width) * static_cast<double>(dim + labels));
   torch::nn::Module head;
-  const Linear projector = head.register_module("projector", Linear(loaded.config.transformer.hidden_size, width));
+  const Linear projector = head.register_module("projector", Linear(dim, width));
   const Linear classifier = head.register_module("classifier", Linear(width, labels));
   Tensor weights;
   if (weighted) {
     weights = head.register_parameter("layer_weights", torch::empty({loaded.config.transformer.num_hidden_layers + 1}));
   }
   load_weights(head, files.checkpoint);
-  if (weighted) weights = head.named_parameters()["layer_weights"].softmax(0).detach();
+  if (weighted) weights = weights.detach().softmax(0);
+  head.register_module("network", loaded.network);  // counted with it
   const auto forward = [extract = loaded.extractor, network = loaded.network, projector, classifier,
                         weights](std::span<const float> samples) {
     const std::vector<Tensor> states = network->states(extract(samples).unsqueeze(0));
@@ -389,13 +420,9 @@ std::unique_ptr<AudioEncoder> detail::wav2vec2_classifier(const ModelFiles& file
         weights.defined() ? (torch::stack(states, 1) * weights.view({-1, 1, 1})).sum(1) : states.back();
     return classifier->forward(projector->forward(mixed).mean(1));
   };
-  torch::nn::Module both;
-  both.register_module("network", loaded.network);
-  both.register_module("projector", projector);
-  both.register_module("classifier", classifier);
   return tower(loaded, labels, forward,
                std::string(weighted ? "weighted sum of all layers" : "the last layer") + ", linear, mean, linear",
-               both);
+               head);
 }
 
 }  // namespace trine

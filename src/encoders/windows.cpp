@@ -101,7 +101,7 @@ std::vector<TextWindow> text_windows(const TextEncoder& encoder, const std::stri
   };
   const auto end_place = [&](std::int64_t first, std::int64_t most_tokens) {
     if (most_tokens >= count) return count;
-    std::int64_t place = places.last(std::max(first + 1, most_tokens - room / 4), most_tokens);
+    std::int64_t place = places.last(std::max(first + 1, most_tokens - room / 2), most_tokens);
     if (place == 0) place = places.last(first + 1, most_tokens);
     if (place != 0) return place;
     place = most_tokens;  // inside a character of more tokens than there is room for
@@ -120,7 +120,7 @@ std::vector<TextWindow> text_windows(const TextEncoder& encoder, const std::stri
     }
     windows.push_back(piece(begin, last));
     if (last == count) break;
-    const std::int64_t next = places.last(std::max(first + 1, last - 2 * shared + 1), last - shared);
+    const std::int64_t next = places.last(std::max(first + 1, last - room / 2), last - shared);
     first = next != 0 ? next : last;
     begin = next != 0 ? places.begin(next) : places.end(last - 1);
   }

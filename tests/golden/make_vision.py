@@ -6,7 +6,7 @@ stage.
 
 `pictures.safetensors`: the pictures, uint8 (H, W, 3). `processors`: configs of image processors, each with the bytes it
 gives before scaling, and some with the numbers after it. Every other folder is a checkpoint with `expected.safetensors`:
-`bytes.*`, `pixels.*` (one) and `features.*` by the pictures' names, `ids` and `text_features` of the texts in its metadata, each
+`bytes.*`, `pixels.*` (one), `features.*` and of classifiers `logits.*` by the pictures' names, `ids` and `text_features` of the texts in its metadata, each
 row padded as the family's reference wants it.
 """
 
@@ -120,6 +120,12 @@ def image_stages(folder, model, pictures, names, features):
                 tensors[f"pixels.{name}"] = batch["pixel_values"][0].contiguous()
         tensors[f"features.{name}"] = features(model, batch)[0].contiguous()
     return tensors
+
+
+def logits(folder, model, pictures, names):
+    """Of a classifier."""
+    processor = pillow_processor(folder)
+    return {f"logits.{n}": model(**processor(pictures[n], return_tensors="pt")).logits[0].contiguous() for n in names}
 
 
 def text_stages(model, tokenizer, length, whole_length, features):
@@ -241,7 +247,8 @@ def write_vit(pictures):
                  "image_std": [0.229, 0.224, 0.225], "size": 32}  # fmt: skip
     model = make(folder, tf.ViTForImageClassification(config), 11, processor, dtype=torch.float16)
     class_token = lambda model, batch: model.vit(**batch).last_hidden_state[:, 0]
-    save(folder, image_stages(folder, model, pictures, PLAIN, class_token))
+    stages = image_stages(folder, model, pictures, PLAIN, class_token)
+    save(folder, stages | logits(folder, model, pictures, PLAIN))
 
 
 def write_dinov2(pictures):
@@ -261,7 +268,8 @@ def write_dinov2(pictures):
     folder = FOLDER / "dinov2_classifier"
     exact = tf.BitImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
     model = make(folder, tf.Dinov2ForImageClassification(tf.Dinov2Config(**config)), 15, exact)
-    save(folder, image_stages(folder, model, pictures, PLAIN, lambda model, batch: model.dinov2(**batch).pooler_output))
+    stages = image_stages(folder, model, pictures, PLAIN, lambda model, batch: model.dinov2(**batch).pooler_output)
+    save(folder, stages | logits(folder, model, pictures, PLAIN))
 
 
 def write_processors(pictures):

@@ -61,7 +61,7 @@ def test_what_the_text_settles_leaves_the_photo_unread(model, tmp_path):
     adaptive = trine.AdaptiveInference(search)
     answer = adaptive.search(text="a banana", image=tmp_path / "missing.jpg")
     assert (answer.route, answer.skipped, answer.hits[0].id) == ("simple", ["image"], "a banana")
-    with pytest.raises(RuntimeError):
+    with pytest.raises(FileNotFoundError):
         adaptive.search(text="zq", image=tmp_path / "missing.jpg")
 
 

@@ -150,8 +150,7 @@ def test_bad_queries_are_refused(search, tiny):
         search.search(image=make_picture())
     with pytest.raises(TypeError):
         trine.ProductSearch(embedder="tiny")
-    with pytest.warns(UserWarning, match="longer than"):
-        search.search(text="word " * 100)
+    assert search.search(text="word " * 100)  # in windows
 
 
 def test_pictures_words_and_a_clip(model, tmp_path):

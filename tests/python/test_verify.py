@@ -53,6 +53,7 @@ def transformers(one_thread):
     return pytest.importorskip("transformers", reason="needs transformers, the reference")
 
 
+AUDIO, LABELS = ["audio input", "audio features"], "scores of labels"
 IMAGE, TEXT = ["image pixels", "image features", "image vectors"], ["text ids", "text features", "text vectors"]
 CASES = {
     "vision/clip": [*IMAGE, *TEXT, "scores of pairs"],
@@ -65,11 +66,27 @@ CASES = {
     "vision/siglip_vision": IMAGE,
     "vision/siglip_text": TEXT,
     "vision/vit": IMAGE,
-    "vision/vit_classifier": IMAGE,
+    "vision/vit_classifier": [*IMAGE, LABELS],
     "vision/dinov2": IMAGE,
+    "vision/dinov2_classifier": [*IMAGE, LABELS],
     "vision/dinov2_registers": IMAGE,
     "vision/dinov2_swiglu": IMAGE,
     "encoders/whisper": ["audio mel", "audio features"],
+    "spectrograms/ast": AUDIO,
+    "spectrograms/ast_classifier": [*AUDIO, LABELS],
+    "spectrograms/clap_fused": [*TEXT, *AUDIO, "scores of pairs"],
+    "spectrograms/clap_unfused": [*TEXT, *AUDIO, "scores of pairs"],
+    "spectrograms/clap_audio": AUDIO,
+    "spectrograms/clap_text": TEXT,
+    "waves/wav2vec2": AUDIO,
+    "waves/wav2vec2_stable": AUDIO,
+    "waves/hubert": AUDIO,
+    "waves/hubert_batch_norm": AUDIO,
+    "waves/wavlm": AUDIO,
+    "waves/wavlm_stable": AUDIO,
+    "waves/wav2vec2_classifier": [*AUDIO, LABELS],
+    "waves/hubert_classifier": [*AUDIO, LABELS],
+    "waves/wavlm_classifier": [*AUDIO, LABELS],
 }
 
 
@@ -118,6 +135,9 @@ def test_efficientnet_equals_timm(encoders, one_thread):
         ("vision/clip", "text_projection", [*IMAGE, "text ids"]),
         ("vision/vit", "attention.attention.query", ["image pixels"]),
         ("encoders/whisper", "encoder.layers.0.fc1", ["audio mel"]),
+        ("spectrograms/clap_unfused", "audio_projection.linear1", [*TEXT, "audio input"]),
+        ("waves/wavlm", "gru_rel_pos_linear", ["audio input"]),
+        ("waves/wav2vec2_classifier", "projector", AUDIO),
         ("texts/bert", "classifier", TEXT),
     ],
 )

@@ -226,6 +226,45 @@ def test_other_dinov2s(maker, tmp_path, registers, seed):
     compare_pictures(maker, tmp_path, model, trine.load_encoder(tmp_path), random, features)
 
 
+def compare_labels(maker, folder, model, random):
+    """Scores as transformers' image-classification pipeline gives them, of arrays, pictures, bytes and paths."""
+    from PIL import Image
+
+    processor, classifier = maker.pillow_processor(folder), trine.Classifier(folder)
+    assert classifier.modality == "image" and classifier.labels == list(model.config.id2label.values())
+    given, wanted = [], []
+    for kind in ("array", "PIL", "bytes", "path"):
+        image = Image.fromarray(picture(maker, random))
+        wanted.append(model(**processor(image, return_tensors="pt")).logits[0].softmax(0))
+        file = folder / f"{kind}.png"
+        image.save(file)
+        given.append({"array": np.asarray(image), "PIL": image, "bytes": file.read_bytes(), "path": file}[kind])
+    for row, scores in zip(classifier.predict(given, batch_size=3), wanted, strict=True):
+        assert list(row) == classifier.labels
+        assert (torch.tensor(list(row.values())) - scores).abs().max() < 1e-4
+    assert classifier.predict(given[3]) == pytest.approx(classifier.predict(given)[3], abs=1e-5)
+    with pytest.raises(ValueError, match="takes image, not text"):
+        _ = classifier.max_tokens
+
+
+@pytest.mark.parametrize("family", ["vit", "dinov2", "dinov2_with_registers"])
+@pytest.mark.parametrize("seed", range(2))
+def test_other_image_classifiers(maker, tmp_path, family, seed):
+    random, tf = np.random.default_rng(seed + 60), maker.tf
+    options = transformer(random) | square(random) | {"num_labels": int(random.integers(2, 7))}
+    side = options["image_size"]
+    if family == "vit":
+        network = tf.ViTForImageClassification(tf.ViTConfig(**options, qkv_bias=bool(seed % 2)))
+        processor = tf.ViTImageProcessorPil(size={"height": side, "width": side}, resample=int(random.integers(0, 6)))
+    else:
+        options.pop("intermediate_size")
+        names = ("Dinov2WithRegisters", {"num_register_tokens": seed + 1}) if "with" in family else ("Dinov2", {})
+        config = getattr(tf, names[0] + "Config")(**options, **names[1], mlp_ratio=2, use_swiglu_ffn=seed == 1)
+        network = getattr(tf, names[0] + "ForImageClassification")(config)
+        processor = tf.BitImageProcessorPil(**crop(random, side))
+    compare_labels(maker, tmp_path, maker.make(tmp_path, network, seed, processor), random)
+
+
 def test_other_image_processors(maker, tmp_path):
     from PIL import Image
 
