@@ -1,6 +1,7 @@
 #include "trine/adaptive.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <random>
@@ -164,7 +165,10 @@ Json json_of(const AdaptivePolicy& policy) {
   for (const auto& [m, cost] : policy.towers) towers[std::string(to_string(m))] = cost;
   for (const auto& [route, cost] : policy.searches) searches[std::string(to_string(route))] = cost;
   for (const auto& [m, fitted] : policy.chances) chances[std::string(to_string(m))] = json_of(fitted);
+  Json order = Json::array();
+  for (const Modality m : policy.order) order.push_back(to_string(m));
   return {{"thresholds", {{"confidence", policy.confidence}, {"agreement", policy.agreement}}},
+          {"order", order},
           {"milliseconds", {{"towers", towers}, {"searches", searches}}},
           {"chances", chances},
           {"confidences", json_of(policy.confidences)},
@@ -200,6 +204,9 @@ AdaptivePolicy policy_of(const Json& json) {
                         .agreements = corrections_of(part(json, "agreements")),
                         .fusion = chances_of(part(json, "fusion")),
                         .fusion_share = detail::get<double>(kWho, json, "fusion_share")};
+  for (const std::string& name : detail::get<std::vector<std::string>>(kWho, json, "order")) {
+    policy.order.push_back(modality(name));
+  }
   const Json& milliseconds = part(json, "milliseconds");
   for (const auto& [key, value] : part(milliseconds, "towers").items()) {
     policy.towers[modality(key)] = detail::get<double>(kWho, part(milliseconds, "towers"), key.c_str());
@@ -242,18 +249,19 @@ struct Verdict {
   double odds = 0;  ///< log odds of the first hit's chance
 };
 
-/// The stages of a query whose every modality is known.
+std::size_t bit(Modality modality) { return std::size_t{1} << static_cast<std::size_t>(modality); }
+
+/// A query whose every modality is known: what each subset of them would answer.
 struct Judged {
-  struct Stage {
-    Modality modality;      ///< that was added
-    Modalities which;       ///< computed until then
-    double odds = 0;        ///< of the first hit of the simple or moderate route
+  struct Answer {
+    double odds = 0;        ///< log odds of the first hit of the simple or moderate route
     double confidence = 0;  ///< the same as a corrected chance
     double agreement = 1;
     bool right = false;
   };
-  std::vector<Stage> stages;
-  bool complex_right = false;  ///< of all modalities; that of the only stage where there is one
+  Modalities all;
+  std::array<Answer, std::size_t{1} << kModalities.size()> answers;  ///< by subset, see `bit`
+  bool complex_right = false;  ///< of all modalities; that of the only answer where there is one
 };
 
 }  // namespace
@@ -347,12 +355,12 @@ struct AdaptiveInference::Impl {
     return found == policy.searches.end() ? 0 : found->second;
   }
 
-  /// The cheapest first.
-  template <typename Values>
-  std::vector<Modality> by_cost(const Values& query) const {
-    std::vector<Modality> order;
-    for (const auto& [modality, value] : query) order.push_back(modality);
-    std::ranges::stable_sort(order, {}, [&](Modality m) { return cost(m); });
+  /// In the policy's order, then the cheapest first.
+  std::vector<Modality> in_order(const Modalities& query) const {
+    std::vector<Modality> order(query.begin(), query.end());
+    std::ranges::stable_sort(order, {}, [&](Modality m) {
+      return std::pair(std::ranges::find(policy.order, m) - policy.order.begin(), cost(m));
+    });
     return order;
   }
 
@@ -385,33 +393,34 @@ struct AdaptiveInference::Impl {
     AdaptiveOptions first = options;
     first.k = 1;
     std::vector<Judged> result;
-    Watch watch;
-    const auto timed = [&](Route route) {
-      const double passed = watch.lap();
-      if (searches != nullptr) (*searches)[route].push_back(passed);
+    const auto answered = [&](const Evidence& evidence, Route route) {
+      Watch watch;
+      Verdict found = verdict(evidence, route, first);
+      if (searches != nullptr) (*searches)[route].push_back(watch.lap());
+      return found;
     };
     for (const LabelledQuery& query : sample) {
-      Judged judged;
-      Evidence evidence;
-      for (const Modality modality : by_cost(query.vectors)) {
-        see(evidence, modality, query.vectors.at(modality));
-        const Route route = judged.stages.empty() ? Route::simple : Route::moderate;
-        watch.lap();
-        const Verdict found = verdict(evidence, route, first);
-        timed(route);
-        judged.stages.push_back({.modality = modality,
-                                 .which = evidence.which,
-                                 .odds = found.odds,
-                                 .confidence = corrected(policy.confidences, evidence.which, found.odds),
-                                 .agreement = agreement(evidence),
-                                 .right = found.hits[0].id == query.id});
+      const Evidence whole = evidence_of(query);
+      Judged judged{.all = whole.which, .answers = {}};
+      std::size_t everything = 0;
+      for (const Modality modality : whole.which) everything |= bit(modality);
+      for (std::size_t subset = 1; subset <= everything; ++subset) {
+        if ((subset & ~everything) != 0) continue;
+        Evidence part = whole;
+        for (const Modality modality : whole.which) {
+          if ((subset & bit(modality)) != 0) continue;
+          part.which.erase(modality);
+          part.vectors.erase(modality);
+          part.chances.erase(modality);
+        }
+        const Verdict found = answered(part, part.which.size() == 1 ? Route::simple : Route::moderate);
+        judged.answers[subset] = {.odds = found.odds,
+                                  .confidence = corrected(policy.confidences, part.which, found.odds),
+                                  .agreement = agreement(part),
+                                  .right = found.hits[0].id == query.id};
       }
-      judged.complex_right = judged.stages.back().right;
-      if (judged.stages.size() > 1) {
-        watch.lap();
-        judged.complex_right = verdict(evidence, Route::complex, first).hits[0].id == query.id;
-        timed(Route::complex);
-      }
+      judged.complex_right = whole.which.size() > 1 ? answered(whole, Route::complex).hits[0].id == query.id
+                                                    : judged.answers[everything].right;
       result.push_back(std::move(judged));
     }
     return result;
@@ -422,15 +431,21 @@ struct AdaptiveInference::Impl {
                        std::int64_t* lost = nullptr, std::int64_t* won = nullptr) const {
     OperatingPoint sum{.confidence = confidence, .agreement = agreement};
     std::int64_t computed = 0, there = 0;
+    std::map<Modalities, std::vector<Modality>> orders;
     for (const Judged& judged : sample) {
-      const std::size_t last = judged.stages.size() - 1;
-      std::size_t i = 0;
-      const auto agrees = [&] { return i == 0 || (agreement < kNever && judged.stages[i].agreement >= agreement); };
-      const auto enough = [&] { return confidence < kNever && judged.stages[i].confidence >= confidence && agrees(); };
-      while (i < last && !enough()) ++i;
+      const std::vector<Modality>& order = orders.try_emplace(judged.all, in_order(judged.all)).first->second;
+      const std::size_t last = order.size() - 1;
+      std::size_t i = 0, subset = bit(order[0]);
+      const auto agrees = [&] {
+        return i == 0 || (agreement < kNever && judged.answers[subset].agreement >= agreement);
+      };
+      const auto enough = [&] {
+        return confidence < kNever && judged.answers[subset].confidence >= confidence && agrees();
+      };
+      while (i < last && !enough()) subset |= bit(order[++i]);
       const Route route = i == 0 ? Route::simple : agrees() ? Route::moderate : Route::complex;
-      const bool right = route == Route::complex ? judged.complex_right : judged.stages[i].right;
-      for (std::size_t j = 0; j <= i; ++j) sum.milliseconds += cost(judged.stages[j].modality);
+      const bool right = route == Route::complex ? judged.complex_right : judged.answers[subset].right;
+      for (std::size_t j = 0; j <= i; ++j) sum.milliseconds += cost(order[j]);
       sum.milliseconds += cost(route);
       sum.right += right;
       (route == Route::simple ? sum.simple : route == Route::moderate ? sum.moderate : sum.complex) += 1;
@@ -547,35 +562,58 @@ struct AdaptiveInference::Impl {
     }
   }
 
-  void fit_confidences(const std::vector<Judged>& sample) {
+  void fit_confidences(std::vector<Judged>& sample) {
+    const auto each = [&](const auto& take) {
+      for (Judged& judged : sample) {
+        for (std::size_t subset = 1; subset < judged.answers.size(); ++subset) {
+          Modalities which;
+          for (const Modality modality : kModalities) {
+            if ((subset & bit(modality)) != 0) which.insert(modality);
+          }
+          if (std::ranges::includes(judged.all, which)) take(which, judged.answers[subset]);
+        }
+      }
+    };
     std::map<Modalities, std::vector<std::pair<double, bool>>> cases;
-    for (const Judged& judged : sample) {
-      for (const Judged::Stage& stage : judged.stages) cases[stage.which].emplace_back(stage.odds, stage.right);
-    }
+    each([&](const Modalities& which, const Judged::Answer& a) { cases[which].emplace_back(a.odds, a.right); });
     for (const auto& [which, seen] : cases) policy.confidences[which] = fit_correction(seen);
+    each([&](const Modalities& which, Judged::Answer& a) {
+      a.confidence = corrected(policy.confidences, which, a.odds);
+    });
   }
 
-  /// The cheapest thresholds that keep enough of the right answers. What they lose and win against the complex route is
-  /// a difference of counts, whose deviation is at most the root of their sum; one lost answer is added, so that a
-  /// small sample without any does not count as proof.
+  /// The order and the thresholds that are cheapest and keep enough of the right answers. What they lose and win
+  /// against the complex route is a difference of counts, whose deviation is at most the root of their sum; one lost
+  /// answer is added, so that a small sample without any does not count as proof.
   void fit_thresholds(const std::vector<Judged>& sample, const AdaptiveFitOptions& options) {
-    policy.confidence = policy.agreement = kNever;
     const OperatingPoint whole = point(sample, kNever, kNever);
     const double allowed = (1 - options.wanted) * static_cast<double>(whole.right);
     const double deviations = std::sqrt(2.0) * torch::erfinv(torch::tensor(2 * options.assurance - 1)).item<double>();
     double least = whole.milliseconds;
-    for (const double confidence : kThresholds) {
-      for (const double agreement : kThresholds) {
-        std::int64_t lost = 0, won = 0;
-        const OperatingPoint tried = point(sample, confidence, agreement, &lost, &won);
-        const double net = static_cast<double>(lost - won);
-        if (net + deviations * std::sqrt(static_cast<double>(lost + won + 1)) > allowed) continue;
-        if (tried.milliseconds >= least) continue;
-        least = tried.milliseconds;
-        policy.confidence = confidence;
-        policy.agreement = agreement;
+    Modalities all;
+    for (const Judged& judged : sample) all.insert(judged.all.begin(), judged.all.end());
+    policy.order.clear();
+    AdaptivePolicy best = policy;
+    best.confidence = best.agreement = kNever;
+    best.order = policy.order = in_order(all);  // the cheapest first
+    std::vector<Modality> permuted(all.begin(), all.end());
+    do {
+      policy.order = permuted;
+      for (const double confidence : kThresholds) {
+        for (const double agreement : kThresholds) {
+          std::int64_t lost = 0, won = 0;
+          const OperatingPoint tried = point(sample, confidence, agreement, &lost, &won);
+          const auto net = static_cast<double>(lost - won);
+          if (net + deviations * std::sqrt(static_cast<double>(lost + won + 1)) > allowed) continue;
+          if (tried.milliseconds >= least) continue;
+          least = tried.milliseconds;
+          best.order = permuted;
+          best.confidence = confidence;
+          best.agreement = agreement;
+        }
       }
-    }
+    } while (std::ranges::next_permutation(permuted).found);
+    policy = best;
   }
 };
 
@@ -639,7 +677,9 @@ AdaptiveAnswer AdaptiveInference::search(const Towers& query, const AdaptiveOpti
   AdaptiveAnswer answer;
   Evidence evidence;
   double searching = 0;
-  const std::vector<Modality> order = impl_->by_cost(query);
+  Modalities given;
+  for (const auto& [modality, tower] : query) given.insert(modality);
+  const std::vector<Modality> order = impl_->in_order(given);
   for (std::size_t i = 0; i < order.size(); ++i) {
     Watch watch;
     const Tensor vector = query.at(order[i])();
@@ -704,12 +744,12 @@ AdaptiveCurve AdaptiveInference::fit(const std::vector<LabelledQuery>& sample, c
   impl_->fit_fusion(sample);
   impl_->fit_agreements(sample, options.seed);
   std::map<Route, std::vector<double>> searches;
-  impl_->fit_confidences(impl_->judge(sample, options.search, &searches));
+  std::vector<Judged> judged = impl_->judge(sample, options.search, &searches);
+  impl_->fit_confidences(judged);
   for (auto& [route, times] : searches) {  // the median: a few of them are interrupted by other work
     std::ranges::nth_element(times, times.begin() + std::ssize(times) / 2);
     impl_->policy.searches[route] = times[times.size() / 2];
   }
-  const std::vector<Judged> judged = impl_->judge(sample, options.search);
   impl_->fit_thresholds(judged, options);
   return impl_->curve(judged);
 }

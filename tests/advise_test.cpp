@@ -161,7 +161,7 @@ TEST(Advise, CopiesDoNotMakeAHeadTooSure) {
   std::vector<std::string> labels;
   AdviseOptions options;
   for (std::int64_t i = 0; i < kThings * kCopies; ++i) {
-    labels.push_back("c" + std::to_string(i % kThings % kClasses));
+    labels.push_back(std::string("c").append(std::to_string(i % kThings % kClasses)));
     options.ids.push_back(std::to_string(i % kThings));
   }
   const Advice advice = advise({{"strong", strong}, {"weak", weak.repeat({kCopies, 1})}}, {}, labels, options);

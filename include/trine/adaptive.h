@@ -52,9 +52,10 @@ struct AdaptivePolicy {
   /// Modalities this likely to mean one product agree. 0: always; 1: never.
   double agreement = 0.5;
 
-  std::map<Modality, double> towers{
-      {Modality::image, 40}, {Modality::text, 4}, {Modality::audio, 60}};  ///< ms; the cheapest is computed first
-  std::map<Route, double> searches{};                                      ///< ms of what follows the towers
+  /// In which towers are computed; those that are not named come after, the cheapest first. Empty: the cheapest first.
+  std::vector<Modality> order{};
+  std::map<Modality, double> towers{{Modality::image, 40}, {Modality::text, 4}, {Modality::audio, 60}};  ///< ms
+  std::map<Route, double> searches{};              ///< ms of what follows the towers
   std::map<Modality, Chances> chances{};           ///< without one: the temperature of the embedder's calibration
   std::map<Modalities, Correction> confidences{};  ///< of the first hit, by what was computed
   std::map<Modalities, Correction> agreements{};   ///< by pair
@@ -107,7 +108,7 @@ struct OperatingPoint {
 
 struct AdaptiveCurve {
   std::vector<OperatingPoint> points;  ///< the best for their cost, cheapest first: each better than the one before
-  OperatingPoint always_simple;        ///< both thresholds 0
+  OperatingPoint always_simple;        ///< both thresholds 0: the first tower alone
   OperatingPoint always_complex;       ///< both thresholds 1
   OperatingPoint chosen;               ///< the policy's
   std::int64_t count = 0;              ///< queries
@@ -116,7 +117,7 @@ struct AdaptiveCurve {
 /// The vector of a modality, computed when it is asked for.
 using Towers = std::map<Modality, std::function<torch::Tensor()>>;
 
-/// Answers a query with the towers it needs, the cheapest first: the first hit of what is computed is the answer as
+/// Answers a query with the towers it needs, one after the other: the first hit of what is computed is the answer as
 /// soon as it is likely enough to be right; modalities that agree are averaged, others go through the complex route.
 ///
 ///     auto search = std::make_shared<trine::ProductSearch>();
@@ -149,11 +150,11 @@ class TRINE_API AdaptiveInference {
   LabelledQuery embed(const std::string& id, const Inputs& query) const;
   std::vector<LabelledQuery> embed(const std::vector<std::pair<std::string, Inputs>>& queries) const;
 
-  /// Fits the policy: chances and their corrections, costs, then the cheapest thresholds that keep `wanted` of the
-  /// complex route's right answers with the assurance asked for; if the sample is too small to show any, both become 1.
-  /// Gives the curve of the sample. Agreement is fitted on the sample's pairs and on as many of two different products.
-  /// Errors: std::invalid_argument for a sample that is empty, of one product, or with an unknown one, and for vectors
-  /// that are not finite.
+  /// Fits the policy: chances and their corrections, costs, then the order of the towers and the thresholds that are
+  /// cheapest and keep `wanted` of the complex route's right answers with the assurance asked for; if the sample is too
+  /// small to show any, both become 1. Gives the curve of the sample. Agreement is fitted on the sample's pairs and on
+  /// as many of two different products. Errors: std::invalid_argument for a sample that is empty, of one product, or
+  /// with an unknown one, and for vectors that are not finite.
   AdaptiveCurve fit(const std::vector<LabelledQuery>& sample, const AdaptiveFitOptions& options = {});
 
   /// What thresholds bring on a sample: a grid of both, and the policy's.

@@ -58,8 +58,8 @@ py::dict to_dict(const AdaptivePolicy& policy) {
         py::dict(py::arg("temperature") = fitted.temperature, py::arg("doubt") = fitted.doubt);
   }
   return py::dict(py::arg("confidence") = policy.confidence, py::arg("agreement") = policy.agreement,
-                  py::arg("towers") = towers, py::arg("searches") = searches, py::arg("chances") = chances,
-                  py::arg("fusion_share") = policy.fusion_share);
+                  py::arg("order") = policy.order, py::arg("towers") = towers, py::arg("searches") = searches,
+                  py::arg("chances") = chances, py::arg("fusion_share") = policy.fusion_share);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ from .product_search import ProductSearch
 
 
 class AdaptiveInference:
-    """Answers a query with the towers it needs, the cheapest first.
+    """Answers a query with the towers it needs, one after the other.
 
     The first hit of what is computed is the answer as soon as it is likely enough to be right ("simple" with one
     modality, "moderate" with several that agree: the weighted mean of their vectors). Modalities that disagree go the
@@ -76,7 +76,7 @@ class AdaptiveInference:
     def fit(
         self, sample: Iterable[Mapping[str, Any]], *, wanted: float = 0.99, assurance: float = 0.9, seed: int = 1
     ) -> dict[str, Any]:
-        """Fits chances, costs and the cheapest thresholds that keep `wanted` of the complex route's right answers.
+        """Fits chances, costs, and the cheapest order and thresholds that keep `wanted` of the complex route's answers.
 
         `sample`: dicts with the `id` of the right product and image, text, audio (any of them), which are embedded here
         and timed; or with `vectors` {modality: (D)} and, if known, their `milliseconds` {modality: ms}. `assurance`: how
@@ -105,7 +105,7 @@ class AdaptiveInference:
 
     @property
     def policy(self) -> dict[str, Any]:
-        """The thresholds `confidence` and `agreement`, and what they rest on; milliseconds of `towers`, `searches`."""
+        """Thresholds `confidence` and `agreement`, `order`, milliseconds of `towers` and `searches`, `chances`."""
         return self._adaptive.policy
 
     @property

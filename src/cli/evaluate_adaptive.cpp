@@ -162,20 +162,22 @@ void evaluate_adaptive(const CommonOptions& common, const AdaptiveEvaluation& op
   for (const auto& [route, passed] : adaptive.policy().searches) {
     costs += ", " + std::string(to_string(route)) + " search " + fixed(passed, 2);
   }
+  std::string order;
+  for (const Modality modality : adaptive.policy().order) {
+    if (!order.empty()) order += ", ";
+    order += to_string(modality);
+  }
   const std::string summary = "Fitted on " + std::to_string(sample.size()) + " queries for " + percent(options.wanted) +
                               " of the complex route's right answers; measured on " + std::to_string(queries.size()) +
                               ": the fitted point keeps " + percent(chosen.quality / complex.quality) + " at " +
                               percent(chosen.milliseconds / complex.milliseconds) + " of its mean cost and " +
-                              percent(chosen.towers) +
-                              " of the towers. Chance: " + fixed(1.0 / static_cast<double>(search->size()), 4) +
+                              percent(chosen.towers) + " of the towers, in the order " + order +
+                              ". Chance: " + fixed(1.0 / static_cast<double>(search->size()), 4) +
                               ". Milliseconds: " + costs.substr(2) + ".";
-  Json json{{"model", model.name()},
-            {"sample", options.sample},
-            {"manifest", options.manifest},
-            {"wanted", options.wanted},
-            {"chance", 1.0 / static_cast<double>(search->size())},
-            {"queries", queries.size()},
-            {"rows", Json::array()}};
+  Json json{
+      {"model", model.name()},     {"sample", options.sample}, {"manifest", options.manifest},
+      {"wanted", options.wanted},  {"order", order},           {"chance", 1.0 / static_cast<double>(search->size())},
+      {"queries", queries.size()}, {"rows", Json::array()}};
   for (const Row& row : rows) {
     json["rows"].push_back({{"name", row.name}, {"sample", json_of(row.sample)}, {"measured", json_of(row.measured)}});
   }
