@@ -94,7 +94,8 @@ std::string mark(std::size_t index, double x, double y, double radius) {
   const auto polygon = [&](std::vector<std::pair<double, double>> corners) {
     std::string points;
     for (const auto& [dx, dy] : corners) {
-      points += (points.empty() ? "" : " ") + px(x + dx * radius) + "," + px(y + dy * radius);
+      if (!points.empty()) points += ' ';
+      points += px(x + dx * radius) + ',' + px(y + dy * radius);
     }
     return "<polygon points=\"" + points + "\" " + fill;
   };
@@ -180,7 +181,8 @@ void draw(std::ostringstream& out, const Chart& chart) {
     std::size_t count = 0;
     for (const auto& point : series.points) {
       if (!finite(point)) continue;
-      path += (path.empty() ? "" : " ") + px(x_of(point.first)) + "," + px(y_of(point.second));
+      if (!path.empty()) path += ' ';
+      path += px(x_of(point.first)) + ',' + px(y_of(point.second));
       ++count;
     }
     if (series.line && count > 1) {
