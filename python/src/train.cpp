@@ -151,13 +151,14 @@ void tell(const py::object& progress, const std::function<void()>& call) {
 }
 
 void bind_dataset(py::module_& m) {
-  py::class_<Sample>(m, "Sample")
-      .def_readonly("inputs", &Sample::inputs)
-      .def_readonly("label", &Sample::label)
-      .def_readonly("id", &Sample::id)
-      .def_readonly("set", &Sample::set)
-      .def_property_readonly("split", [](const Sample& self) { return std::string(to_string(self.split)); })
-      .def_readonly("line", &Sample::line)
+  py::class_<Sample>(m, "Sample", "A line of a manifest.")
+      .def_readonly("inputs", &Sample::inputs, "Files or texts by modality.")
+      .def_readonly("label", &Sample::label, "Its class; empty where it has none.")
+      .def_readonly("id", &Sample::id, "Samples of one id show one thing; empty where it has none.")
+      .def_readonly("set", &Sample::set, "A group to count apart; empty where it has none.")
+      .def_property_readonly(
+          "split", [](const Sample& self) { return std::string(to_string(self.split)); }, "train, val or test.")
+      .def_readonly("line", &Sample::line, "Its number in the manifest, from 1.")
       .def("__repr__", [](const Sample& self) {
         return "Sample(line " + std::to_string(self.line) + ", " + std::string(to_string(self.split)) + ", label '" +
                self.label + "')";

@@ -42,6 +42,8 @@ __all__ = [
     "read_manifest",
 ]
 
+Sample.__module__ = __name__  # from the extension, used under this name
+
 PAIRS: dict[tuple[str, str], float] = _trine.CONTRASTIVE_PAIRS
 """Which modalities belong together, and how much each pair counts."""
 

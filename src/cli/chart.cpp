@@ -95,7 +95,7 @@ std::string mark(std::size_t index, double x, double y, double radius) {
     std::string points;
     for (const auto& [dx, dy] : corners) {
       if (!points.empty()) points += ' ';
-      points += px(x + dx * radius) + "," + px(y + dy * radius);
+      points += px(x + dx * radius) + ',' + px(y + dy * radius);
     }
     return "<polygon points=\"" + points + "\" " + fill;
   };
@@ -182,7 +182,7 @@ void draw(std::ostringstream& out, const Chart& chart) {
     for (const auto& point : series.points) {
       if (!finite(point)) continue;
       if (!path.empty()) path += ' ';
-      path += px(x_of(point.first)) + "," + px(y_of(point.second));
+      path += px(x_of(point.first)) + ',' + px(y_of(point.second));
       ++count;
     }
     if (series.line && count > 1) {

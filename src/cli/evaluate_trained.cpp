@@ -2,6 +2,7 @@
 #include <bit>
 #include <functional>
 #include <map>
+#include <optional>
 #include <stdexcept>
 
 #include "evaluate.h"
@@ -167,11 +168,12 @@ void evaluate_trained(const CommonOptions& common, const TrainedOptions& options
   }
   train::FeatureStore store(embedder, options.features);
   std::vector<train::SkippedInput> skipped;
-  Dataset data;
-  {
-    train::ProgressBar bar("embedding", std::ssize(samples));
-    data = store.load(samples, &skipped, [&](std::int64_t done, std::int64_t) { bar.show(done); });
-  }
+  std::optional<train::ProgressBar> bar;
+  const Dataset data = store.load(samples, &skipped, [&bar](std::int64_t done, std::int64_t total) {
+    if (!bar) bar.emplace("embedding", total);
+    bar->show(done);
+  });
+  bar.reset();
   for (const train::SkippedInput& input : skipped) say("Skipped: " + input.why);
   const bool aligns = model->options().task == Task::align;
   print_rows(aligns ? aligned_rows(model, data) : labelled_rows(model, data),

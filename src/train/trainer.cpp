@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -62,7 +63,8 @@ Trainer::Trainer(std::shared_ptr<torch::nn::Module> module, std::vector<Paramete
 
 double Trainer::rate() const {
   const double done = static_cast<double>(step_) / static_cast<double>(options_.steps);
-  if (done < options_.warmup) return (done + 1.0 / static_cast<double>(options_.steps)) / options_.warmup;
+  const double after = done + 1.0 / static_cast<double>(options_.steps);
+  if (done < options_.warmup) return std::min(1.0, after / options_.warmup);  // a warm-up may be shorter than a step
   return 0.5 * (1.0 + std::cos(std::numbers::pi * (done - options_.warmup) / (1.0 - options_.warmup)));
 }
 

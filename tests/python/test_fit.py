@@ -341,7 +341,7 @@ def test_killed_at_any_point_ends_in_the_same_weights(trine_program, tiny_direct
 
     def start(out):
         arguments = arguments_of(manifest, tiny_directory, tmp_path / "store", out)
-        command = [trine_program, *arguments, "--epochs", "250", "--checkpoint-seconds", "0.05"]
+        command = [trine_program, *arguments, "--epochs", "120", "--checkpoint-seconds", "0.05"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
     def finish(process):
