@@ -198,9 +198,15 @@ TEST(AdaptiveInference, TheFitKeepsTheWantedQualityOnUnseenQueriesAndSaves) {
 /// The clip costs a little more than the others and is nearly always right.
 TEST(AdaptiveInference, TheFitBeginsWithTheTowerThatSettlesMost) {
   Sampler sampler(12);
-  std::vector<LabelledQuery> sample = sampler.sample(400);
-  for (LabelledQuery& query : sample) {
-    query.milliseconds = {{Modality::text, 40}, {Modality::image, 42}, {Modality::audio, 45}};
+  std::vector<LabelledQuery> sample;
+  for (int i = 0; i < 400; ++i) {
+    const std::int64_t wanted = sampler.product();
+    const auto every_other_time = [&] { return sampler.near(wanted, sampler.chance(0.5) ? 0.3 : 30.0); };
+    sample.push_back({.id = id_of(wanted),
+                      .vectors = {{Modality::text, every_other_time()},
+                                  {Modality::image, every_other_time()},
+                                  {Modality::audio, sampler.near(wanted, 0.3)}},
+                      .milliseconds = {{Modality::text, 40}, {Modality::image, 42}, {Modality::audio, 45}}});
   }
   AdaptiveInference adaptive(catalogue());
   adaptive.fit(sample, {.wanted = 0.95});
