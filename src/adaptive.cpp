@@ -10,6 +10,7 @@
 #include "detail/error.h"
 #include "detail/file.h"
 #include "detail/json.h"
+#include "detail/names.h"
 #include "encoders/config.h"
 #include "module_folder.h"
 #include "tensor_check.h"
@@ -35,6 +36,9 @@ constexpr double kMostOdds = 13.8;  ///< log odds of a chance of one in a millio
 constexpr std::array kThresholds{0.0,  0.05, 0.1,   0.2,  0.3,   0.4,  0.5,   0.6,   0.65,  0.7,
                                  0.75, 0.8,  0.825, 0.85, 0.875, 0.9,  0.91,  0.92,  0.93,  0.94,
                                  0.95, 0.96, 0.97,  0.98, 0.985, 0.99, 0.995, 0.999, kNever};
+
+constexpr detail::Names<Route, 3> kRoutes{
+    {{Route::simple, "simple"}, {Route::moderate, "moderate"}, {Route::complex, "complex"}}};
 
 double log_odds(double chance) { return std::clamp(std::log(chance) - std::log1p(-chance), -kMostOdds, kMostOdds); }
 double sigmoid(double odds) { return 1 / (1 + std::exp(-odds)); }
@@ -103,9 +107,7 @@ Modalities modalities_of(const std::string& key) {
 }
 
 Route route_of(const std::string& name) {
-  for (const Route route : {Route::simple, Route::moderate, Route::complex}) {
-    if (name == to_string(route)) return route;
-  }
+  if (const auto route = detail::value_of(kRoutes, name)) return *route;
   detail::bad_argument(kWho, detail::shown(name), " is no route");
 }
 
@@ -220,17 +222,7 @@ AdaptivePolicy policy_of(const Json& json) {
 
 }  // namespace
 
-std::string_view to_string(Route route) {
-  switch (route) {
-    case Route::simple:
-      return "simple";
-    case Route::moderate:
-      return "moderate";
-    case Route::complex:
-      return "complex";
-  }
-  return "unknown";
-}
+std::string_view to_string(Route route) { return detail::name_of(kRoutes, route); }
 
 // --- a query
 // ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "detail/names.h"
 #include "detail/sha256.h"
 #include "encoders/encoder_directory.h"
 #include "encoders/inputs.h"
@@ -317,22 +318,15 @@ struct Embedder::Impl {
 
 namespace {
 
-constexpr std::array<std::pair<LongInput, std::string_view>, 3> kLongInputs{
+constexpr detail::Names<LongInput, 3> kLongInputs{
     {{LongInput::window, "window"}, {LongInput::truncate, "truncate"}, {LongInput::error, "error"}}};
 
 }  // namespace
 
-std::string_view to_string(LongInput long_input) {
-  for (const auto& [value, name] : kLongInputs) {
-    if (value == long_input) return name;
-  }
-  detail::bad_argument(kWho, "unknown way with long inputs");
-}
+std::string_view to_string(LongInput long_input) { return detail::name_of(kLongInputs, long_input); }
 
 LongInput long_input(std::string_view name) {
-  for (const auto& [value, known] : kLongInputs) {
-    if (known == name) return value;
-  }
+  if (const auto known = detail::value_of(kLongInputs, name)) return *known;
   detail::bad_argument(kWho, "long_input is ", detail::shown(name), ", wanted window, truncate or error");
 }
 
@@ -472,6 +466,20 @@ Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const Embed
 Tensor Embedder::embed_image(const ImageInput& image) const { return embed_images({image})[0]; }
 Tensor Embedder::embed_text(const std::string& text) const { return embed_texts({text})[0]; }
 Tensor Embedder::embed_audio(const AudioInput& audio) const { return embed_audios({audio})[0]; }
+
+Tensor Embedder::embed_inputs(Modality modality, const std::vector<std::string>& inputs,
+                              const EmbedOptions& options) const {
+  const std::vector<fs::path> paths(inputs.begin(), inputs.end());
+  switch (modality) {
+    case Modality::image:
+      return embed_images({paths.begin(), paths.end()}, options);
+    case Modality::text:
+      return embed_texts(inputs, options);
+    case Modality::audio:
+      return embed_audios({paths.begin(), paths.end()}, options);
+  }
+  detail::bad_argument("embed_inputs", "unknown modality");
+}
 
 std::map<Modality, Tensor> Embedder::embed_each(const Inputs& inputs) const {
   std::map<Modality, Tensor> vectors;

@@ -8,6 +8,7 @@
 #include <sstream>
 #include <utility>
 
+#include "detail/names.h"
 #include "fusion_config.h"
 #include "module_folder.h"
 #include "tensor_check.h"
@@ -22,10 +23,10 @@ constexpr const char* kWho = "Fusion";
 constexpr const char* kModelType = "fusion";
 constexpr std::int64_t kMostModalities = 64;
 
-constexpr std::array<std::pair<FusionType, const char*>, 4> kNames{{{FusionType::early, "early"},
-                                                                    {FusionType::late, "late"},
-                                                                    {FusionType::hybrid, "hybrid"},
-                                                                    {FusionType::attention, "attention"}}};
+constexpr detail::Names<FusionType, 4> kNames{{{FusionType::early, "early"},
+                                               {FusionType::late, "late"},
+                                               {FusionType::hybrid, "hybrid"},
+                                               {FusionType::attention, "attention"}}};
 
 /// Who speaks in an error message.
 const char* who(FusionType type) {
@@ -167,14 +168,10 @@ std::shared_ptr<FusionImpl> make(FusionType type, const FusionOptions& options) 
 
 }  // namespace
 
-std::string_view to_string(FusionType type) {
-  return std::ranges::find(kNames, type, &std::pair<FusionType, const char*>::first)->second;
-}
+std::string_view to_string(FusionType type) { return detail::name_of(kNames, type); }
 
 FusionType fusion_type(std::string_view name) {
-  for (const auto& [type, known] : kNames) {
-    if (name == known) return type;
-  }
+  if (const auto type = detail::value_of(kNames, name)) return *type;
   detail::bad_argument(kWho, "a type is early, late, hybrid or attention, not '", name, "'");
 }
 

@@ -177,6 +177,11 @@ void copy_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const
   }
 }
 
+void copy_weights(torch::nn::Module& module, const std::map<std::string, Tensor>& tensors) {
+  const torch::NoGradGuard no_grad;
+  for (auto& [name, tensor] : state_dict(module)) Tensor(tensor).copy_(tensors.at(name));
+}
+
 std::map<std::string, Tensor> state_dict(const torch::nn::Module& module) {
   std::map<std::string, Tensor> tensors;
   for (const auto& item : module.named_parameters()) tensors.emplace(item.key(), item.value());

@@ -73,8 +73,8 @@ struct EmbedOptions {
 /// and come to one level, as its head was trained; an encoder alone gets them as they are.
 ///
 /// Long inputs: windows of texts are as long as the encoder takes, begin and end between words where they can, and
-/// share about 32 tokens with the one before (a quarter of a short window, half of one at most). Windows of clips are as long as the
-/// encoder takes and begin half a window after the one before; the last ends with the clip.
+/// share about 32 tokens with the one before (a quarter of a short window, half of one at most). Windows of clips are
+/// as long as the encoder takes and begin half a window after the one before; the last ends with the clip.
 ///
 /// The same input gives the same vector whatever the batch, its order and the number of threads (differences of at most
 /// 1e-5). Calls from several threads are safe.
@@ -108,6 +108,9 @@ class TRINE_API Embedder {
   torch::Tensor embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options = {}) const;
   torch::Tensor embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   torch::Tensor embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options = {}) const;
+  /// The same of one modality by its name: files, or texts.
+  torch::Tensor embed_inputs(Modality modality, const std::vector<std::string>& inputs,
+                             const EmbedOptions& options = {}) const;
 
   /// The vectors of what is there, one per modality, each (dim) and of unit length.
   std::map<Modality, torch::Tensor> embed_each(const Inputs& inputs) const;

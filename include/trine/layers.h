@@ -118,6 +118,9 @@ TRINE_API void load_weights(torch::nn::Module& module, const Checkpoint& checkpo
 /// trained.
 TRINE_API void copy_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const std::string& prefix = "");
 
+/// Copies `tensors` into every parameter and buffer of `module`. std::out_of_range for a name that is missing.
+TRINE_API void copy_weights(torch::nn::Module& module, const std::map<std::string, torch::Tensor>& tensors);
+
 /// Every parameter and buffer by name, as they are written to a safetensors file.
 TRINE_API std::map<std::string, torch::Tensor> state_dict(const torch::nn::Module& module);
 

@@ -14,8 +14,8 @@
 
 #include "trine/encoders/ast.h"
 #include "trine/encoders/bert.h"
-#include "trine/encoders/classifier.h"
 #include "trine/encoders/clap.h"
+#include "trine/encoders/classifier.h"
 #include "trine/encoders/clip.h"
 #include "trine/encoders/dinov2.h"
 #include "trine/encoders/distilbert.h"
@@ -59,5 +59,6 @@
 #include "trine/train/fit.h"
 #include "trine/train/loss.h"
 #include "trine/train/sampler.h"
+#include "trine/train/statistics.h"
 #include "trine/train/task_model.h"
 #include "trine/train/trainer.h"

@@ -1,11 +1,12 @@
 #include "trine/train/advise.h"
 
 #include <memory>
+#include <optional>
 #include <stdexcept>
 
 #include "command.h"
+#include "load_features.h"
 #include "tower_times.h"
-#include "trine/train/dataset.h"
 #include "trine/train/trainer.h"
 
 namespace trine::cli {
@@ -114,18 +115,12 @@ void run(const Options& options) {
   for (const auto& [modality, passed] : tower_times(model, samples)) {
     how.milliseconds[std::string(to_string(modality))] = passed;
   }
-  std::unique_ptr<train::ProgressBar> embedding, fitting;
   train::FeatureStore store(model, options.features);
-  std::vector<train::SkippedInput> skipped;
-  const train::Dataset data = store.load(samples, &skipped, [&](std::int64_t done, std::int64_t total) {
-    if (!embedding) embedding = std::make_unique<train::ProgressBar>("embedding", total, done);
-    embedding->show(done);
-  });
-  embedding.reset();
-  for (const train::SkippedInput& s : skipped) say("Skipped " + s.input + ": " + s.why);
+  const train::Dataset data = load_features(store, samples, "embedding");
+  std::optional<train::ProgressBar> fitting;
   how.ids = data.ids;
   how.progress = [&](std::int64_t done, std::int64_t total) {
-    if (!fitting) fitting = std::make_unique<train::ProgressBar>("training", total);
+    if (!fitting) fitting.emplace("training", total);
     fitting->show(done);
   };
   const train::Advice advice = train::advise(data.features, data.masks, data.labels, how);

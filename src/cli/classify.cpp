@@ -49,8 +49,8 @@ std::vector<Found> by_texts(const Options& options, std::string& function) {
   for (const auto& [modality, inputs] : options.inputs) {
     if (inputs.empty() || modality == Modality::text) continue;
     function = model.scoring(modality).kind == SimilarityKind::softmax ? "softmax" : "sigmoid";
-    if (!texts.defined()) texts = embed_all(model, Modality::text, sentences);
-    const torch::Tensor scores = model.probabilities(modality, embed_all(model, modality, inputs), texts);
+    if (!texts.defined()) texts = model.embed_inputs(Modality::text, sentences);
+    const torch::Tensor scores = model.probabilities(modality, model.embed_inputs(modality, inputs), texts);
     std::ranges::move(sorted(modality, inputs, labels, scores), std::back_inserter(all));
   }
   return all;

@@ -78,20 +78,6 @@ Embedder load_model(const CommonOptions& options) {
   return options.model.empty() ? Embedder::load() : Embedder::load(options.model);
 }
 
-torch::Tensor embed_all(const Embedder& model, Modality modality, const std::vector<std::string>& inputs,
-                        const EmbedOptions& options) {
-  const std::vector<std::filesystem::path> paths(inputs.begin(), inputs.end());
-  switch (modality) {
-    case Modality::image:
-      return model.embed_images({paths.begin(), paths.end()}, options);
-    case Modality::text:
-      return model.embed_texts(inputs, options);
-    case Modality::audio:
-      return model.embed_audios({paths.begin(), paths.end()}, options);
-  }
-  throw std::logic_error("a modality without a case");
-}
-
 std::string text_argument(const std::string& argument) {
   if (argument != "-") return argument;
   std::string text{std::istreambuf_iterator<char>(std::cin), {}};

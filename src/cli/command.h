@@ -30,10 +30,6 @@ void add_weights(CLI::App& command, QueryWeights& weights);
 
 Embedder load_model(const CommonOptions& options);
 
-/// Files or texts of one modality -> (N, dim)
-torch::Tensor embed_all(const Embedder& model, Modality modality, const std::vector<std::string>& inputs,
-                        const EmbedOptions& options = {});
-
 /// The text of a --text option: "-" stands for what comes on stdin.
 std::string text_argument(const std::string& argument);
 

@@ -61,7 +61,7 @@ void run(Options options) {
     const std::string name(to_string(modality));
     std::vector<Coverage> coverage;
     const torch::Tensor vectors =
-        embed_all(model, modality, inputs, {.long_input = options.long_input, .coverage = &coverage});
+        model.embed_inputs(modality, inputs, {.long_input = options.long_input, .coverage = &coverage});
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const torch::Tensor vector = vectors[static_cast<std::int64_t>(i)];
       say_coverage(modality, inputs[i], coverage[i]);

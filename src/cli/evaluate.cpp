@@ -5,10 +5,8 @@
 #include <stdexcept>
 #include <tuple>
 
-#include "evaluate_adaptive.h"
 #include "tally.h"
 #include "trine/apps/product_search.h"
-#include "trine/train/dataset.h"
 #include "trine/train/trainer.h"
 
 namespace trine::cli {
@@ -34,20 +32,18 @@ struct Item {
   std::map<Modality, std::string> inputs;  ///< files or text
 };
 
-/// The samples of a manifest with one input of a modality at most and, if wanted, `id`.
+[[noreturn]] void refuse(const fs::path& path, const train::Sample& sample, const std::string& why) {
+  throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
+}
+
 std::vector<Item> read_items(const fs::path& path, bool with_id) {
   std::vector<Item> items;
-  for (const train::Sample& sample : train::read_manifest(path)) {
-    const auto fail = [&](const std::string& why) {
-      throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
-    };
+  for (const train::Sample& sample : read_queries(path, with_id)) {
     Item item{.id = sample.id, .set = sample.set.empty() ? kOverall : sample.set, .inputs = {}};
-    if (with_id && item.id.empty()) fail("\"id\" is missing, the id of the right product");
-    for (const auto& [modality, inputs] : sample.inputs) {
-      if (inputs.size() != 1) fail("one " + std::string(to_string(modality)) + " is wanted, there are several");
-      item.inputs[modality] = inputs.front();
+    for (const auto& [modality, inputs] : sample.inputs) item.inputs[modality] = inputs.front();
+    if (!with_id && item.inputs.size() != 2) {
+      refuse(path, sample, "\"audio\" (or \"image\") and \"text\" are wanted");
     }
-    if (!with_id && item.inputs.size() != 2) fail("\"audio\" (or \"image\") and \"text\" are wanted");
     items.push_back(std::move(item));
   }
   return items;
@@ -76,7 +72,7 @@ Vectors embed_items(const Embedder& model, const std::vector<Item>& items) {
       const auto first = next;
       std::vector<std::string> batch;
       for (; next != inputs.end() && batch.size() < kBatch; ++next) batch.push_back(next->first);
-      const torch::Tensor rows = embed_all(model, modality, batch);
+      const torch::Tensor rows = model.embed_inputs(modality, batch);
       std::int64_t row = 0;
       for (auto entry = first; entry != next; ++entry) entry->second = rows[row++];
       done += row;
@@ -203,6 +199,18 @@ void evaluate_retrieval(const Options& options) {
 }
 
 }  // namespace
+
+std::vector<train::Sample> read_queries(const fs::path& path, bool with_id) {
+  std::vector<train::Sample> samples = train::read_manifest(path);
+  for (const train::Sample& sample : samples) {
+    if (with_id && sample.id.empty()) refuse(path, sample, "\"id\" is missing, the id of the right product");
+    for (const auto& [modality, inputs] : sample.inputs) {
+      if (inputs.size() == 1) continue;
+      refuse(path, sample, "one " + std::string(to_string(modality)) + " is wanted, there are several");
+    }
+  }
+  return samples;
+}
 
 void add_evaluate(CLI::App& app) {
   auto options = std::make_shared<Options>();

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "command.h"
+#include "trine/train/dataset.h"
 
 namespace trine::cli {
 
@@ -18,5 +20,21 @@ struct TrainedOptions {
 
 /// Measures what `trine train` made, for every subset of the modalities.
 void evaluate_trained(const CommonOptions& common, const TrainedOptions& options);
+
+/// `trine evaluate MANIFEST --adaptive SAMPLE`
+struct AdaptiveEvaluation {
+  std::string manifest;
+  std::string sample;  ///< labelled queries that the thresholds are fitted on
+  std::string index;
+  std::string fusion;
+  std::string out;  ///< folder for what was fitted, the table and the plot; empty: none
+  double wanted = 0.99;
+};
+
+/// Quality against cost of adaptive inference, fitted on one manifest and measured on another.
+void evaluate_adaptive(const CommonOptions& common, const AdaptiveEvaluation& options);
+
+/// The samples of a manifest with one input of a modality at most; `with_id`: each names the right product.
+std::vector<train::Sample> read_queries(const std::filesystem::path& path, bool with_id);
 
 }  // namespace trine::cli

@@ -1,4 +1,4 @@
-#include "evaluate_adaptive.h"
+#include "evaluate.h"
 
 #include <algorithm>
 #include <cmath>
@@ -8,10 +8,9 @@
 #include <stdexcept>
 
 #include "chart.h"
+#include "load_features.h"
 #include "tower_times.h"
 #include "trine/adaptive.h"
-#include "trine/train/dataset.h"
-#include "trine/train/trainer.h"
 
 namespace trine::cli {
 
@@ -19,31 +18,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<train::Sample> read_queries(const fs::path& path, const ProductSearch& search) {
-  std::vector<train::Sample> samples = train::read_manifest(path);
-  for (const train::Sample& sample : samples) {
-    const auto fail = [&](const std::string& why) {
-      throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
-    };
-    if (sample.id.empty()) fail("\"id\" is missing, the id of the right product");
-    search.product(sample.id);  // an unknown id is an error now, not after an hour
-    for (const auto& [modality, inputs] : sample.inputs) {
-      if (inputs.size() > 1) fail("one " + std::string(to_string(modality)) + " is wanted, there are several");
-    }
-  }
-  return samples;
-}
-
 std::vector<LabelledQuery> embed_queries(train::FeatureStore& store, const std::vector<train::Sample>& samples,
                                          const std::string& title, const std::map<Modality, double>& times) {
-  std::unique_ptr<train::ProgressBar> bar;
-  std::vector<train::SkippedInput> skipped;
-  const train::Dataset data = store.load(samples, &skipped, [&](std::int64_t done, std::int64_t total) {
-    if (!bar) bar = std::make_unique<train::ProgressBar>(title, total, done);
-    bar->show(done);
-  });
-  bar.reset();
-  for (const train::SkippedInput& s : skipped) say("Skipped " + s.input + ": " + s.why);
+  const train::Dataset data = load_features(store, samples, title);
   std::vector<LabelledQuery> queries;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
@@ -129,14 +106,17 @@ void evaluate_adaptive(const CommonOptions& common, const AdaptiveEvaluation& op
   const Embedder model = load_model(common);
   const fs::path index = options.index.empty() ? model.directory() / "catalogue.trine" : fs::path(options.index);
   const auto search = std::make_shared<const ProductSearch>(model, index);
-  const std::vector<train::Sample> sample = read_queries(options.sample, *search);
-  const std::vector<train::Sample> queries = read_queries(options.manifest, *search);
+  const std::vector<train::Sample> sample = read_queries(options.sample, /*with_id=*/true);
+  const std::vector<train::Sample> queries = read_queries(options.manifest, /*with_id=*/true);
+  for (const auto* asked : {&sample, &queries}) {
+    for (const train::Sample& query : *asked) search->product(query.id);  // an unknown id is an error now
+  }
   Fusion fusion{nullptr};
   if (!options.fusion.empty()) fusion = Fusion(FusionImpl::load(options.fusion));
 
   std::map<Modality, double> times = tower_times(model, sample);
   for (const auto& [modality, passed] : tower_times(model, queries)) times.emplace(modality, passed);
-  train::FeatureStore store(model, options.features);
+  train::FeatureStore store(model);
   const std::vector<LabelledQuery> fitted_on = embed_queries(store, sample, "embedding the sample", times);
   const std::vector<LabelledQuery> measured_on = embed_queries(store, queries, "embedding the queries", times);
 

@@ -2,13 +2,12 @@
 #include <bit>
 #include <functional>
 #include <map>
-#include <optional>
 #include <stdexcept>
 
 #include "evaluate.h"
+#include "load_features.h"
 #include "tally.h"
 #include "trine/train/fit.h"
-#include "trine/train/trainer.h"
 
 namespace trine::cli {
 
@@ -38,15 +37,6 @@ Dataset with_only(const Dataset& data, const std::vector<std::string>& names) {
   return part.at({first, first + rows.numel()});
 }
 
-/// The mean over the labels that are there of F1 from their counts.
-double macro_f1(const Tensor& found, const Tensor& wanted, std::int64_t labels) {
-  const auto count = [&](const Tensor& numbers) { return torch::bincount(numbers, {}, labels).to(torch::kFloat64); };
-  const Tensor both = count(found.masked_select(found == wanted));
-  const Tensor of_label = count(wanted);
-  const Tensor f1 = 2 * both / (count(found) + of_label).clamp_min(1);
-  return f1.masked_select(of_label > 0).mean().item<double>();
-}
-
 struct Row {
   std::string name;
   Tally tally;
@@ -64,7 +54,7 @@ Row labelled_row(TaskModel& model, const Dataset& data, const std::string& name)
   const Tensor scores = train::predict(model, data).scores;
   Row row{.name = name, .tally = {}, .chance = 1.0 / static_cast<double>(labels)};
   add_all(row.tally, train::ranks(scores, torch::one_hot(wanted, labels).to(torch::kBool)));
-  row.macro_f1 = macro_f1(scores.argmax(1), wanted, labels);
+  row.macro_f1 = train::macro_f1(scores.argmax(1), wanted, labels);
   return row;
 }
 
@@ -168,13 +158,7 @@ void evaluate_trained(const CommonOptions& common, const TrainedOptions& options
   }
   train::FeatureStore store(embedder, options.features);
   std::vector<train::SkippedInput> skipped;
-  std::optional<train::ProgressBar> bar;
-  const Dataset data = store.load(samples, &skipped, [&bar](std::int64_t done, std::int64_t total) {
-    if (!bar) bar.emplace("embedding", total);
-    bar->show(done);
-  });
-  bar.reset();
-  for (const train::SkippedInput& input : skipped) say("Skipped: " + input.why);
+  const Dataset data = load_features(store, samples, "embedding", &skipped);
   const bool aligns = model->options().task == Task::align;
   print_rows(aligns ? aligned_rows(model, data) : labelled_rows(model, data),
              {{"trained", options.trained},

@@ -30,7 +30,7 @@ Query embed_query(const Embedder& model, const Options& options, Json& milliseco
   for (const auto& [modality, input] : options.inputs) {
     try {
       std::vector<Coverage> coverage;
-      query.vectors[modality] = embed_all(model, modality, {input}, {.coverage = &coverage})[0];
+      query.vectors[modality] = model.embed_inputs(modality, {input}, {.coverage = &coverage})[0];
       say_coverage(modality, input, coverage[0]);
     } catch (const std::runtime_error& error) {
       if (!options.skip_unreadable) throw;

@@ -1,20 +1,11 @@
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <utility>
 
-namespace trine::cli {
+#include "trine/train/statistics.h"
 
-/// Wilson's 95 % interval of a share.
-inline std::pair<double, double> wilson_interval(double found, double count) {
-  constexpr double z = 1.959964;
-  const double p = found / count;
-  const double middle = (p + z * z / (2 * count)) / (1 + z * z / count);
-  const double half = z / (1 + z * z / count) * std::sqrt(p * (1 - p) / count + z * z / (4 * count * count));
-  return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
-}
+namespace trine::cli {
 
 /// How often the right answer came at which rank.
 struct Tally {
@@ -38,7 +29,7 @@ struct Tally {
 
   /// Of top-1.
   std::pair<double, double> interval() const {
-    return wilson_interval(static_cast<double>(top1), static_cast<double>(count));
+    return train::wilson_interval(share(static_cast<double>(top1)), static_cast<double>(count));
   }
 };
 

@@ -24,7 +24,7 @@ std::map<Modality, double> tower_times(const Embedder& model, const std::vector<
       const std::string& input = inputs[i * inputs.size() / wanted];
       try {
         const std::clock_t before = std::clock();
-        embed_all(model, modality, {input});
+        model.embed_inputs(modality, {input});
         passed.push_back(1000.0 * static_cast<double>(std::clock() - before) / CLOCKS_PER_SEC);
       } catch (const std::runtime_error&) {  // what cannot be read is reported where it is needed
       }

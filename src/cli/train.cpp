@@ -5,6 +5,7 @@
 
 #include "chart.h"
 #include "command.h"
+#include "load_features.h"
 #include "trine/train/fit.h"
 #include "trine/train/trainer.h"
 
@@ -68,7 +69,7 @@ void run(const Options& options) {
   };
   const train::FitResult result = train::fit(store, samples, fit, &skipped, embedding);
   bar.reset();
-  for (const train::SkippedInput& input : skipped) say("Skipped: " + input.why);
+  say_skipped(skipped);
   draw(fs::path(options.out) / "curves.svg", result);
 
   const train::EpochLog& best = result.history.at(static_cast<std::size_t>(result.best_epoch - 1));

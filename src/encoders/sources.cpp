@@ -2,10 +2,12 @@
 
 #include <fstream>
 #include <initializer_list>
+#include <map>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "detail/json.h"
@@ -70,14 +72,28 @@ const std::vector<Rule> kRules{
     {"prompts", kSentences, {"prompts", "default_prompt_name"}},
 };
 
-/// A file that cannot be read says nothing: it has been read already, or is not there.
-Json read(const fs::path& path) {
-  try {
-    return fs::exists(path) ? read_json(kWho, path) : Json();
-  } catch (const std::runtime_error&) {
-    return {};
+/// The JSON files of a directory, each read once. One that cannot be read says nothing: it has been read already, or is
+/// not there.
+class JsonFiles {
+ public:
+  explicit JsonFiles(fs::path directory) : directory_(std::move(directory)) {}
+
+  const fs::path& directory() const { return directory_; }
+
+  const Json& at(const std::string& file) {
+    const auto [found, fresh] = files_.try_emplace(file);
+    if (!fresh || !fs::exists(directory_ / file)) return found->second;
+    try {
+      found->second = read_json(kWho, directory_ / file);
+    } catch (const std::runtime_error&) {
+    }
+    return found->second;
   }
-}
+
+ private:
+  fs::path directory_;
+  std::map<std::string, Json> files_;
+};
 
 /// "text_config" and its like; older files call it "text_config_dict".
 std::vector<std::string> parts_of(const char* part, Modality modality) {
@@ -87,10 +103,10 @@ std::vector<std::string> parts_of(const char* part, Modality modality) {
 }
 
 /// "config.json: vision_config.hidden_act"; nothing where no file has a key.
-std::string keys_found(const fs::path& directory, Modality modality, const Rule& rule) {
+std::string keys_found(JsonFiles& files, Modality modality, const Rule& rule) {
   std::string all;
   for (const Place& place : rule.places) {
-    const Json json = read(directory / place.file);
+    const Json& json = files.at(place.file);
     std::string found;
     for (const std::string& part : parts_of(place.part, modality)) {
       const Json* object = &json;
@@ -119,14 +135,15 @@ std::string weights_of(const fs::path& directory) {
   return first_of(directory, {"model.safetensors", "model.safetensors.index.json", "open_clip_model.safetensors"});
 }
 
-std::string source_of(const fs::path& directory, Modality modality, const std::string& fact, const std::string& value) {
+std::string source_of(JsonFiles& files, Modality modality, const std::string& fact, const std::string& value) {
+  const fs::path& directory = files.directory();
   if (fact == "tokenizer") {
     return first_of(directory, {"tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "tokenizer.model",
                                 "sentencepiece.bpe.model"});
   }
   if (fact == "parameters") return weights_of(directory);
   if (fact == "similarity") {
-    const Json config = read(directory / "config.json");
+    const Json& config = files.at("config.json");
     if (config.is_object() && config.contains("audio_config")) return weights_of(directory) + ": logit_scale_a";
     const bool sigmoid = value.starts_with("sigmoid");
     return weights_of(directory) + (sigmoid ? ": logit_scale, logit_bias" : ": logit_scale");
@@ -134,7 +151,7 @@ std::string source_of(const fs::path& directory, Modality modality, const std::s
   if (fact == "after_pooling") return first_of(directory, {"modules.json"});
   for (const Rule& rule : kRules) {
     if (rule.fact != fact) continue;
-    const std::string found = keys_found(directory, modality, rule);
+    const std::string found = keys_found(files, modality, rule);
     return found.empty() ? "the family's default" : found;
   }
   return "";
@@ -162,9 +179,10 @@ std::optional<std::string> licence_of(const fs::path& directory) {
 
 Description with_sources(const fs::path& directory, Modality modality, const Description& facts) {
   Description lines;
+  JsonFiles files(directory);
   for (const auto& [fact, value] : facts) {
     lines.emplace_back(fact, value);
-    if (const std::string source = source_of(directory, modality, fact, value); !source.empty()) {
+    if (const std::string source = source_of(files, modality, fact, value); !source.empty()) {
       lines.emplace_back(fact + ".source", source);
     }
   }

@@ -52,8 +52,6 @@ TextModel::TextModel(const char* who, const ModelFiles& files, TextNetwork netwo
   network_.module->eval();
 }
 
-std::int64_t TextModel::count_tokens(const std::string& text) const { return std::ssize(tokenizer_.encode(text).ids); }
-
 Tensor TextModel::run(const std::vector<std::string>& texts, std::int64_t width, const Head& head) const {
   const torch::NoGradGuard no_grad;
   std::vector<std::vector<std::int32_t>> ids(texts.size());

@@ -86,7 +86,6 @@ class TextModel {
   const TextNetwork& network() const { return network_; }
   const Tokenizer& tokenizer() const { return tokenizer_; }
   std::int64_t max_tokens() const { return max_tokens_; }
-  std::int64_t count_tokens(const std::string& text) const;
 
   /// `head` over what the network makes of the texts, in groups of like length; rows in the order of the texts.
   /// -> (N, width)

@@ -306,14 +306,22 @@ Tensor Wav2Vec2Impl::extract(const Tensor& samples) const {
   return x.transpose(1, 2);
 }
 
+Tensor Wav2Vec2Impl::position_kernel() const {
+  if (!position_scale_.defined()) return position_weight_;
+  return position_weight_ * (position_scale_ / position_weight_.square().sum({0, 1}, true).sqrt());
+}
+
+void Wav2Vec2Impl::prepare() {
+  const torch::NoGradGuard no_grad;
+  prepared_kernel_ = position_kernel();
+}
+
 Tensor Wav2Vec2Impl::positions(const Tensor& states) const {
   Tensor x = states.transpose(1, 2);
   if (batch_weight_.defined()) {
     x = torch::batch_norm(x, batch_weight_, batch_bias_, batch_mean_, batch_var_, /*training=*/false, 0.0, 1e-5, false);
   }
-  const Tensor weight = position_scale_.defined()
-                            ? position_weight_ * (position_scale_ / position_weight_.square().sum({0, 1}, true).sqrt())
-                            : position_weight_;
+  const Tensor weight = prepared_kernel_.defined() ? prepared_kernel_ : position_kernel();
   const std::int64_t kernel = config_.num_conv_pos_embeddings;
   const Tensor y = torch::conv1d(x, weight, position_bias_, 1, kernel / 2, 1, config_.num_conv_pos_embedding_groups);
   return activate(y.slice(2, 0, x.size(2)), config_.feat_extract_activation).transpose(1, 2);
@@ -372,6 +380,7 @@ Loaded load(const detail::ModelFiles& files) {
                                            : files.checkpoint.contains(conv + "weight") ? PositionWeight::plain
                                                                                         : PositionWeight::parametrized);
   detail::load_tower(kLoad, *loaded.network, files.checkpoint, prefix, {"masked_spec_embed", "num_batches_tracked"});
+  loaded.network->prepare();
   return loaded;
 }
 

@@ -10,7 +10,9 @@
 
 #include "chances.h"
 #include "detail/error.h"
+#include "detail/names.h"
 #include "tensor_check.h"
+#include "trine/train/statistics.h"
 
 namespace trine::train {
 
@@ -23,6 +25,9 @@ constexpr std::size_t kMostModalities = 6;  ///< the subsets double with each
 constexpr std::size_t kMostWorst = 10;
 constexpr int kResamples = 2000;
 constexpr std::array kShares{0.25, 0.5, 1.0};  ///< of the training samples in the learning curve
+
+constexpr detail::Names<Verdict, 3> kVerdicts{
+    {{Verdict::pays, "pays"}, {Verdict::does_not_pay, "does not pay"}, {Verdict::undecided, "undecided"}}};
 
 using Names = std::vector<std::string>;
 
@@ -224,14 +229,6 @@ std::pair<double, double> bootstrap(const std::vector<double>& values, const std
   return {means[kResamples / 40], means[kResamples - 1 - kResamples / 40]};
 }
 
-/// Wilson's 95 % interval of a share, of `things` independent cases.
-std::pair<double, double> wilson(double p, double things) {
-  constexpr double z = 1.959964;
-  const double middle = (p + z * z / (2 * things)) / (1 + z * z / things);
-  const double half = z / (1 + z * z / things) * std::sqrt(p * (1 - p) / things + z * z / (4 * things * things));
-  return {std::max(0.0, middle - half), std::min(1.0, middle + half)};
-}
-
 /// McNemar's exact test: how likely so uneven a split of the differing samples is, if both sets are equally good.
 double mcnemar(std::int64_t won, std::int64_t lost) {
   const std::int64_t differing = won + lost;
@@ -241,15 +238,6 @@ double mcnemar(std::int64_t won, std::int64_t lost) {
     tail += std::exp(std::lgamma(n + 1) - std::lgamma(i + 1) - std::lgamma(n - i + 1) - n * std::log(2.0));
   }
   return std::min(1.0, 2 * tail);
-}
-
-double macro_f1(const Tensor& found, const Tensor& right, std::int64_t classes) {
-  double sum = 0;
-  for (std::int64_t c = 0; c < classes; ++c) {
-    const auto both = (found.eq(c) & right.eq(c)).sum().item<double>();
-    sum += 2 * both / (found.eq(c).sum().item<double>() + right.eq(c).sum().item<double>());
-  }
-  return sum / static_cast<double>(classes);
 }
 
 std::string joined(const Names& names) {
@@ -338,17 +326,7 @@ Names in_words(const Advice& advice, const AdviseOptions& options, std::size_t t
 
 }  // namespace
 
-std::string_view to_string(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::pays:
-      return "pays";
-    case Verdict::does_not_pay:
-      return "does not pay";
-    case Verdict::undecided:
-      return "undecided";
-  }
-  return "unknown";
-}
+std::string_view to_string(Verdict verdict) { return detail::name_of(kVerdicts, verdict); }
 
 Advice advise(const Features& features, const Features& masks, const std::vector<std::string>& labels,
               const AdviseOptions& options) {
@@ -425,7 +403,7 @@ Advice advise(const Features& features, const Features& masks, const std::vector
     found[subset] = judged(columns, chances, subset, commonest);
     SubsetResult result{.modalities = names_of(subset), .right = found[subset].eq(right).sum().item<std::int64_t>()};
     result.accuracy = static_cast<double>(result.right) / static_cast<double>(count);
-    result.interval = wilson(result.accuracy, static_cast<double>(things));
+    result.interval = wilson_interval(result.accuracy, static_cast<double>(things));
     result.macro_f1 = macro_f1(found[subset], right, class_count);
     Tensor has = torch::zeros_like(columns[0].has);
     for (std::size_t c = 0; c < columns.size(); ++c) {

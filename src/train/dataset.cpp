@@ -10,6 +10,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "detail/names.h"
 #include "detail/sha256.h"
 #include "tensor_check.h"
 #include "trine/checkpoint.h"
@@ -33,8 +34,7 @@ constexpr std::size_t kMostPending = 4'096;  ///< vectors that are written as on
 constexpr std::chrono::seconds kPause{20};   ///< between two files
 constexpr std::int64_t kKeyBytes = 32;
 
-constexpr std::array<std::pair<Split, const char*>, 3> kSplits{
-    {{Split::train, "train"}, {Split::val, "val"}, {Split::test, "test"}}};
+constexpr detail::Names<Split, 3> kSplits{{{Split::train, "train"}, {Split::val, "val"}, {Split::test, "test"}}};
 
 Sample sample_of(const Json& json, const std::string& place, std::size_t line, const fs::path& folder) {
   const auto fail = [&](const auto&... why) { detail::failure(kReader, place, ": ", why...); };
@@ -47,9 +47,9 @@ Sample sample_of(const Json& json, const std::string& place, std::size_t line, c
   };
   Sample sample{.inputs = {}, .label = text("label"), .id = text("id"), .set = text("set"), .line = line};
   if (const std::string name = text("split"); !name.empty()) {
-    const auto known = std::ranges::find(kSplits, name, &std::pair<Split, const char*>::second);
-    if (known == kSplits.end()) fail("\"split\" must be train, val or test, not ", detail::shown(name));
-    sample.split = known->first;
+    const auto known = detail::value_of(kSplits, name);
+    if (!known) fail("\"split\" must be train, val or test, not ", detail::shown(name));
+    sample.split = *known;
   }
   for (const Modality modality : kModalities) {
     const std::string key(to_string(modality));
@@ -84,20 +84,7 @@ std::string key_of(Modality modality, const std::string& input) {
   return sum.finish();
 }
 
-Tensor embed(const Embedder& embedder, Modality modality, const std::vector<std::string>& inputs) {
-  const std::vector<fs::path> paths(inputs.begin(), inputs.end());
-  switch (modality) {
-    case Modality::image:
-      return embedder.embed_images({paths.begin(), paths.end()});
-    case Modality::text:
-      return embedder.embed_texts(inputs);
-    case Modality::audio:
-      return embedder.embed_audios({paths.begin(), paths.end()});
-  }
-  detail::bad_argument(kStore, "unknown modality");
-}
-
-/// The sentence of an error without the place it comes from.
+/// The sentence of an error; torch writes where it comes from on further lines.
 std::string reason_of(const std::exception& error) {
   const std::string sentence = error.what();
   return sentence.substr(0, sentence.find('\n'));
@@ -105,14 +92,10 @@ std::string reason_of(const std::exception& error) {
 
 }  // namespace
 
-std::string_view to_string(Split split) {
-  return std::ranges::find(kSplits, split, &std::pair<Split, const char*>::first)->second;
-}
+std::string_view to_string(Split split) { return detail::name_of(kSplits, split); }
 
 Split split(std::string_view name) {
-  for (const auto& [value, known] : kSplits) {
-    if (name == known) return value;
-  }
+  if (const auto known = detail::value_of(kSplits, name)) return *known;
   detail::bad_argument("split", "a split is train, val or test, not '", name, "'");
 }
 
@@ -283,12 +266,12 @@ struct FeatureStore::Impl {
       std::vector<std::string> batch;
       for (const auto& [input, key] : part) batch.push_back(input);
       try {
-        const Tensor rows = embed(embedder, modality, batch);
+        const Tensor rows = embedder.embed_inputs(modality, batch);
         for (std::size_t i = 0; i < part.size(); ++i) keep(part[i].second, rows[static_cast<std::int64_t>(i)].clone());
       } catch (const std::runtime_error&) {  // one of them: each by itself
         for (const auto& [input, key] : part) {
           try {
-            keep(key, embed(embedder, modality, {input})[0].clone());
+            keep(key, embedder.embed_inputs(modality, {input})[0].clone());
           } catch (const std::runtime_error& error) {
             failed[input] = reason_of(error);
           }

@@ -12,6 +12,7 @@
 #include "detail/error.h"
 #include "detail/file.h"
 #include "detail/json.h"
+#include "detail/names.h"
 #include "detail/sha256.h"
 #include "tensor_check.h"
 #include "trine/layers.h"
@@ -30,8 +31,7 @@ constexpr const char* kWho = "fit";
 constexpr const char* kLog = "log.jsonl";
 constexpr std::int64_t kPredictBatch = 256;
 
-constexpr std::array<std::pair<Balance, const char*>, 3> kBalances{
-    {{Balance::none, "none"}, {Balance::up, "up"}, {Balance::down, "down"}}};
+constexpr detail::Names<Balance, 3> kBalances{{{Balance::none, "none"}, {Balance::up, "up"}, {Balance::down, "down"}}};
 
 /// torch's random numbers are the caller's: they go on afterwards as if nothing had drawn from them.
 class RandomState {
@@ -398,7 +398,7 @@ class Run {
 
   FitResult result() {
     const torch::NoGradGuard no_grad;
-    for (auto& [name, tensor] : state_dict(*model_)) Tensor(tensor).copy_(best_.at(name));
+    copy_weights(*model_, best_);
     model_->eval();
     if (!options_.folder.empty()) {
       write_log();
@@ -456,14 +456,10 @@ FitResult fit_data(const Dataset& data, const FitOptions& options, const std::st
 
 }  // namespace
 
-std::string_view to_string(Balance balance) {
-  return std::ranges::find(kBalances, balance, &std::pair<Balance, const char*>::first)->second;
-}
+std::string_view to_string(Balance balance) { return detail::name_of(kBalances, balance); }
 
 Balance balance(std::string_view name) {
-  for (const auto& [value, known] : kBalances) {
-    if (name == known) return value;
-  }
+  if (const auto known = detail::value_of(kBalances, name)) return *known;
   detail::bad_argument("balance", "a balance is none, up or down, not '", name, "'");
 }
 

@@ -4,6 +4,7 @@
 #include <array>
 #include <set>
 
+#include "detail/names.h"
 #include "fusion_config.h"
 #include "module_folder.h"
 #include "tensor_check.h"
@@ -20,8 +21,7 @@ constexpr const char* kModelType = "task_model";
 constexpr std::size_t kMostInputs = 64;
 constexpr std::size_t kMostLabels = 1'000'000;
 
-constexpr std::array<std::pair<Task, const char*>, 3> kTasks{
-    {{Task::classify, "classify"}, {Task::rank, "rank"}, {Task::align, "align"}}};
+constexpr detail::Names<Task, 3> kTasks{{{Task::classify, "classify"}, {Task::rank, "rank"}, {Task::align, "align"}}};
 
 /// Every two modalities, all counting the same.
 std::vector<ContrastivePair> all_pairs(const std::map<std::string, std::int64_t>& inputs) {
@@ -55,14 +55,10 @@ void check_options(const TaskModelOptions& o) {
 
 }  // namespace
 
-std::string_view to_string(Task task) {
-  return std::ranges::find(kTasks, task, &std::pair<Task, const char*>::first)->second;
-}
+std::string_view to_string(Task task) { return detail::name_of(kTasks, task); }
 
 Task task(std::string_view name) {
-  for (const auto& [value, known] : kTasks) {
-    if (name == known) return value;
-  }
+  if (const auto known = detail::value_of(kTasks, name)) return *known;
   detail::bad_argument("task", "a task is classify, rank or align, not '", name, "'");
 }
 

@@ -1,8 +1,10 @@
 """Models to test with: a tiny text encoder made here, and the real encoders where trine.fetch has put them."""
 
+import importlib
 import importlib.util
 import json
 import struct
+import sys
 import wave
 from pathlib import Path
 
@@ -12,6 +14,17 @@ import torch
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIM = 32  # of the tiny model
+
+
+def import_maker(name, *packages):
+    """tests/golden/NAME.py as a module; skips where a reference that it needs is absent."""
+    for package in packages:
+        pytest.importorskip(package, reason=f"needs {package}, the reference")
+    sys.path.insert(0, str(GOLDEN))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(GOLDEN))
 
 
 def save_safetensors(path, tensors):

@@ -1,10 +1,13 @@
-"""Adaptive inference and advice, from Python."""
+"""Adaptive inference and advice, from Python and at the terminal."""
 
 import json
 import math
+import xml.etree.ElementTree as ET
 
 import pytest
 import torch
+from conftest import make_picture
+from test_cli import make_index, refused, run, trine_program  # noqa: F401
 
 import trine
 
@@ -165,3 +168,101 @@ def test_bad_samples_get_no_advice():
         trine.train.advise(features, labels, folds=31)
     with pytest.raises(ValueError, match="different ids"):
         trine.train.advise(features, labels, ids=[1] * 30)
+
+
+# --- at the terminal ----------------------------------------------------------------------------------------------------
+
+WORDS = {"lemon": ("sour", "yellow", "squeezed"), "milk": ("white", "cold", "a glass"), "leek": ("green", "long", "soup")}
+
+
+@pytest.fixture(scope="module")
+def sample_manifest(tmp_path_factory):
+    """Texts that tell the class; pictures that are the same for all classes."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("sample")
+    for number in range(4):
+        Image.fromarray(make_picture(number, 64, 64)).save(folder / f"{number}.png")
+    lines = [
+        {"id": id, "label": id, "text": f"{word} {id} number {number}", "image": f"{number}.png"}
+        for number in range(4)
+        for id, words in WORDS.items()
+        for word in words
+    ]
+    manifest = folder / "sample.jsonl"
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def advice_manifest(sample_manifest):
+    """The same, each line a thing of its own."""
+    lines = [json.loads(line) for line in sample_manifest.read_text().splitlines()]
+    manifest = sample_manifest.with_name("advice.jsonl")
+    manifest.write_text("".join(json.dumps(line | {"id": str(n)}) + "\n" for n, line in enumerate(lines)))
+    return manifest
+
+
+def test_advise_at_the_terminal(run, model_directory, advice_manifest, tmp_path):  # noqa: F811
+    options = ("--model", model_directory, "--features", tmp_path, "--folds", "3", "--threads", "1")
+    done = run("advise", advice_manifest, *options, "--json")
+    assert done.returncode == 0, done.said
+    told = json.loads(done.stdout)
+    assert (told["samples"], told["classes"]) == (36, 3) and 0.3 < told["chance"] < 0.34
+    accuracy = {tuple(subset["modalities"]): subset["accuracy"] for subset in told["subsets"]}
+    assert set(accuracy) == {("image",), ("text",), ("image", "text")}
+    assert accuracy[("text",)] > 0.9 > 0.7 > accuracy[("image",)]
+    assert told["recommended"] == ["text"]
+    image = next(c for c in told["comparisons"] if c["added"] == "image" and c["without"] == ["text"])
+    assert image["verdict"] != "pays" and image["interval"][0] <= image["gain"] <= image["interval"][1]
+
+    again = run("advise", advice_manifest, *options)
+    assert again.returncode == 0, again.said
+    table = again.stdout.decode()
+    assert "95 % interval" in table and all(sentence in table for sentence in told["sentences"])
+
+
+def test_advise_refuses_what_it_cannot_use(run, model_directory, tmp_path):  # noqa: F811
+    manifest = tmp_path / "sample.jsonl"
+    manifest.write_text('{"text": "sour", "label": "lemon"}\n{"text": "white"}\n')
+    refused(run("advise", manifest, "--model", model_directory), "line 2", '"label" is missing')
+    manifest.write_text('{"text": "sour", "label": "lemon", "split": "train"}\n')
+    refused(run("advise", manifest, "--model", model_directory, "--split", "val"), "no sample of the split val")
+    refused(run("advise", tmp_path / "none.jsonl", "--model", model_directory), "none.jsonl")
+
+
+@pytest.fixture(scope="module")
+def shop(run, model_directory, tmp_path_factory):  # noqa: F811
+    folder = tmp_path_factory.mktemp("shop")
+    catalogue = folder / "catalogue.jsonl"
+    catalogue.write_text("".join(json.dumps({"id": id, "title": id}) + "\n" for id in WORDS))
+    return make_index(run, model_directory, catalogue, folder / "shop.trine")
+
+
+def test_evaluate_adaptive_at_the_terminal(run, model_directory, shop, sample_manifest, tmp_path):  # noqa: F811
+    out = tmp_path / "adaptive"
+    command = ("evaluate", sample_manifest, "--adaptive", sample_manifest, "--index", shop, "--model", model_directory)
+    done = run(*command, "--out", out, "--threads", "1", "--json")
+    assert done.returncode == 0, done.said
+    told = json.loads(done.stdout)
+    assert told["queries"] == 36 and told["chance"] == pytest.approx(1 / 3)
+    named = {row["name"]: row["measured"] for row in told["rows"] if row["name"]}
+    assert set(named) == {"always simple", "fitted", "always complex"}
+    assert named["always simple"]["towers"] == pytest.approx(0.5)  # one of two for each query
+    assert named["always complex"]["towers"] == 1
+    assert named["fitted"]["quality"] >= told["wanted"] * named["always complex"]["quality"]
+    assert "fitted" in (out / "curve.md").read_text()
+    assert ET.parse(out / "curve.svg").getroot().tag.endswith("svg")
+    loaded = trine.AdaptiveInference.load(out, search=trine.ProductSearch(shop, embedder=trine.Embedder(model_directory)))
+    assert loaded.policy["order"][0] in ("text", "image")
+
+
+def test_evaluate_adaptive_refuses_what_it_cannot_use(run, model_directory, shop, tmp_path):  # noqa: F811
+    manifest, sample = tmp_path / "queries.jsonl", tmp_path / "sample.jsonl"
+    command = ("evaluate", manifest, "--adaptive", sample, "--index", shop, "--model", model_directory)
+    sample.write_text('{"id": "lemon", "text": "sour"}\n')
+    manifest.write_text('{"text": "sour"}\n')
+    refused(run(*command), "queries.jsonl, line 1", '"id" is missing')
+    manifest.write_text('{"id": "caviar", "text": "sour"}\n')
+    refused(run(*command), "there is no product", "caviar")
+    refused(run(*command[:2], "--adaptive", tmp_path / "none.jsonl", *command[4:]), "none.jsonl")

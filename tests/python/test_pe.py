@@ -1,12 +1,11 @@
 """The Perception Encoder in timm's layout, towers in OpenCLIP's, and ImageBind: every stage as the reference gives it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_safetensors
+from conftest import GOLDEN, import_maker, load_safetensors
 
 import trine
 
@@ -69,13 +68,7 @@ def test_the_converter_names_what_is_missing():
 
 def maker(name):
     """make_NAME.py as a module."""
-    for package in ("timm", "open_clip", "torchvision"):
-        pytest.importorskip(package, reason=f"needs {package}, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        return __import__(f"make_{name}")
-    finally:
-        sys.path.remove(str(GOLDEN))
+    return import_maker(f"make_{name}", "timm", "open_clip", "torchvision")
 
 
 @pytest.fixture(autouse=True)
@@ -192,12 +185,7 @@ def test_other_imagebinds(tmp_path, seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_other_pe_audios(tmp_path, seed):
-    pytest.importorskip("transformers", reason="needs transformers, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        import make_pe_audio as maker
-    finally:
-        sys.path.remove(str(GOLDEN))
+    maker = import_maker("make_pe_audio", "transformers")
     random = np.random.default_rng(seed)
     groups = int(random.choice([1, 2]))
     heads = groups * int(random.integers(1, 4))

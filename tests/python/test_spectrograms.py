@@ -1,12 +1,11 @@
 """Families that hear spectrograms, AST and CLAP: every stage as the reference gives it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_safetensors
+from conftest import GOLDEN, import_maker, load_safetensors
 
 import trine
 
@@ -28,14 +27,9 @@ def audio_tower(encoder):
 @pytest.fixture(scope="module")
 def maker():
     """make_spectrograms.py as a module."""
-    pytest.importorskip("transformers", reason="needs transformers, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        import make_spectrograms
-    finally:
-        sys.path.remove(str(GOLDEN))
+    made = import_maker("make_spectrograms", "transformers")
     with torch.no_grad():
-        yield make_spectrograms
+        yield made
 
 
 @pytest.fixture(scope="module")

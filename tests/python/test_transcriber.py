@@ -1,11 +1,9 @@
 """Transcripts: tokens, segments and text as transformers' `generate` gives them."""
 
-import sys
-
 import numpy as np
 import pytest
 import trine
-from conftest import GOLDEN, make_voice
+from conftest import GOLDEN, import_maker, make_voice
 
 TRANSCRIPTS = GOLDEN / "transcripts"
 
@@ -87,14 +85,9 @@ def test_decoding_ids(tmp_path):
 def maker():
     """make_transcripts.py as a module."""
     torch = pytest.importorskip("torch")
-    pytest.importorskip("transformers", reason="needs transformers, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        import make_transcripts
-    finally:
-        sys.path.remove(str(GOLDEN))
+    made = import_maker("make_transcripts", "transformers")
     with torch.no_grad():
-        yield make_transcripts
+        yield made
 
 
 @pytest.mark.parametrize("seed", range(12))

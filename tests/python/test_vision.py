@@ -1,12 +1,11 @@
 """Families of images, and of images and texts: every stage as the reference gives it."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_safetensors
+from conftest import GOLDEN, import_maker, load_safetensors
 
 import trine
 
@@ -78,14 +77,9 @@ def test_an_embedder_of_images_and_texts(pictures):
 @pytest.fixture(scope="module")
 def maker():
     """make_vision.py as a module."""
-    pytest.importorskip("transformers", reason="needs transformers, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        import make_vision
-    finally:
-        sys.path.remove(str(GOLDEN))
+    made = import_maker("make_vision", "transformers")
     with torch.no_grad():
-        yield make_vision
+        yield made
 
 
 def transformer(random):

@@ -1,11 +1,9 @@
 """Families that hear samples, wav2vec 2.0, HuBERT and WavLM, and their classifiers: every stage as the reference gives it."""
 
-import sys
-
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, load_safetensors, save_wav
+from conftest import GOLDEN, import_maker, load_safetensors, save_wav
 
 import trine
 
@@ -92,14 +90,9 @@ def test_what_a_classifier_of_clips_refuses(golden_clip):
 @pytest.fixture(scope="module")
 def maker():
     """make_waves.py as a module."""
-    pytest.importorskip("transformers", reason="needs transformers, the reference")
-    sys.path.insert(0, str(GOLDEN))
-    try:
-        import make_waves
-    finally:
-        sys.path.remove(str(GOLDEN))
+    made = import_maker("make_waves", "transformers")
     with torch.no_grad():
-        yield make_waves
+        yield made
 
 
 def activation(random):

@@ -61,11 +61,14 @@ class TRINE_API Wav2Vec2Impl : public torch::nn::Module {
  public:
   explicit Wav2Vec2Impl(const Wav2Vec2Config& config, PositionWeight position_weight = PositionWeight::parametrized);
   torch::Tensor forward(const torch::Tensor& samples) const;  ///< (N, samples) -> (N, T, hidden_size)
+  /// Computes once, when the weights are in, what does not depend on the samples.
+  void prepare();
   /// What enters the first layer and what leaves each one, the last as `forward` gives it.
   std::vector<torch::Tensor> states(const torch::Tensor& samples) const;
 
  private:
   torch::Tensor extract(const torch::Tensor& samples) const;   ///< (N, samples) -> (N, T, conv_dim.back())
+  torch::Tensor position_kernel() const;                       ///< with its norm where it has one
   torch::Tensor positions(const torch::Tensor& states) const;  ///< (N, T, hidden_size), added to what it is of
 
   Wav2Vec2Config config_;
@@ -76,6 +79,7 @@ class TRINE_API Wav2Vec2Impl : public torch::nn::Module {
   LayerNorm projection_norm_{nullptr};
   Linear projection_{nullptr};
   torch::Tensor position_weight_, position_scale_, position_bias_;
+  torch::Tensor prepared_kernel_;  ///< undefined before prepare()
   torch::Tensor batch_weight_, batch_bias_, batch_mean_, batch_var_;
   LayerNorm norm_{nullptr};
   std::vector<std::shared_ptr<Wav2Vec2LayerImpl>> layers_;

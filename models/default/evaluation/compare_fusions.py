@@ -79,8 +79,7 @@ def train_vectors(model: trine.Embedder, data: Path, corpus: Path, titles: dict[
         )
 
     folds = sorted(path for fold in "123" for path in (data / "sounds_esc10").glob(f"*/{fold}-*"))
-    noises = [trine.read_audio(path, sample_rate=make_manifests.RATE)[0] for path in folds]
-    noises = [noise[np.abs(noise) > 1e-5] for noise in noises]
+    noises = make_manifests.read_noises(folds)
 
     def noisy(clip: dict) -> tuple[np.ndarray, int]:
         samples, rate = trine.read_audio(corpus / clip["audio"], sample_rate=make_manifests.RATE)

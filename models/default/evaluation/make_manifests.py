@@ -99,11 +99,16 @@ def mix(clip: np.ndarray, noise: np.ndarray, decibels: float, rng: np.random.Gen
     return mixed / max(1.0, np.abs(mixed).max())
 
 
+def read_noises(paths: list[Path]) -> list[np.ndarray]:
+    """Sounds without the silence that their files are filled up with."""
+    noises = [trine.read_audio(path, sample_rate=RATE)[0] for path in paths]
+    return [noise[np.abs(noise) > 1e-5] for noise in noises]
+
+
 def add_noise(clips: list[dict], corpus: Path, noises: list[Path], decibels: float, out: Path) -> dict[str, Path]:
     """Noisy copies of the clips. -> {clip: file}"""
     out.mkdir(parents=True, exist_ok=True)
-    heard = [trine.read_audio(path, sample_rate=RATE)[0] for path in noises]
-    heard = [noise[np.abs(noise) > 1e-5] for noise in heard]  # the files are filled up with silence
+    heard = read_noises(noises)
     made = {}
     for number, clip in enumerate(clips):
         rng = np.random.default_rng([number, int(decibels)])

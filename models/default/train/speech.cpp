@@ -53,6 +53,19 @@ std::vector<float> made_noise(std::size_t size, std::mt19937_64& random) {
 
 }  // namespace
 
+void add_speech_options(CLI::App& app, SpeechOptions& options) {
+  app.add_option("--encoder", options.encoder, "Whisper directory")->required();
+  app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory")->required();
+  app.add_option("--catalogue", options.catalogue, "the products that the corpus's labels name, JSON lines")
+      ->required();
+  app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();
+  app.add_option("--noise", options.noise, "ESC-10: folds 1 to 3 disturb training clips, 4 validation clips")
+      ->required();
+  app.add_option("--out", options.out, "where the tensors go")->required();
+  app.add_option("--run", options.run, "folder for checkpoints; a killed run goes on from there");
+  app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
+}
+
 void disturb(trine::Audio& clip, Surroundings surroundings, const std::vector<std::vector<float>>& noise,
              std::mt19937_64& random) {
   const auto uniform = [&](double low, double high) { return std::uniform_real_distribution<>(low, high)(random); };

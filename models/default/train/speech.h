@@ -2,7 +2,9 @@
 
 #include <torch/torch.h>
 
+#include <CLI/CLI.hpp>
 #include <array>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <random>
@@ -16,6 +18,14 @@
 /// What the two programs that train the speech tower share: how clips are disturbed, batched, aimed and judged.
 
 namespace training {
+
+struct SpeechOptions {
+  std::filesystem::path encoder, text_encoder, catalogue, corpus, noise, out, run;
+  std::uint64_t seed = 1;
+};
+
+/// --encoder, --text-encoder, --catalogue, --corpus, --noise, --out, --run and --seed.
+void add_speech_options(CLI::App& app, SpeechOptions& options);
 
 /// Signal-to-noise ratios at which validation clips are heard besides clean, dB.
 inline constexpr std::array<double, 2> kValDecibels{10.0, 0.0};

@@ -165,7 +165,7 @@ double accuracy_of(const std::map<std::string, Tensor>& weights, const std::vect
                    const Tensor& anchors, const trine::EfficientNetConfig& config) {
   const torch::NoGradGuard no_grad;
   PhotoModel model(config, anchors.size(0), anchors.size(1));
-  for (auto& [name, tensor] : trine::state_dict(*model)) Tensor(tensor).copy_(weights.at(name));
+  trine::copy_weights(*model, weights);
   return accuracy(model, photos, anchors, config);
 }
 

@@ -24,8 +24,8 @@ using namespace training;
 
 namespace {
 
-struct Options {
-  fs::path encoder, text_encoder, catalogue, corpus, noise, cache, out, run;
+struct Options : SpeechOptions {
+  fs::path cache;
   int epochs = 4;
   int batch = 96;
   int threads = 2;
@@ -35,7 +35,6 @@ struct Options {
   double weight_decay = 0.02;
   double dropout = 0.1;
   SpeechLossOptions loss;
-  std::uint64_t seed = 1;
 };
 
 /// One copy of a clip: what the encoder makes of it.
@@ -177,11 +176,7 @@ int run(const Options& options) {
     }
     trainer.save();
     trine::SpeechHead averaged(shape);
-    {
-      const torch::NoGradGuard no_grad;
-      const auto weights = trainer.result();
-      for (auto& [name, tensor] : trine::state_dict(*averaged)) Tensor(tensor).copy_(weights.at(name));
-    }
+    trine::copy_weights(*averaged, trainer.result());
     const auto of = [&](const char* set, int number) {
       return validate(averaged, copies, clips, targets, set, number);
     };
@@ -204,16 +199,8 @@ int main(int argc, char** argv) {
   CLI::App app(
       "train_speech --encoder DIR --text-encoder DIR --catalogue catalogue.jsonl --corpus DIR "
       "--noise ../shared/data/sounds_esc10 --cache DIR --out audio.safetensors");
-  app.add_option("--encoder", options.encoder, "Whisper directory")->required();
-  app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory")->required();
-  app.add_option("--catalogue", options.catalogue, "the products that the corpus's labels name, JSON lines")
-      ->required();
-  app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();
-  app.add_option("--noise", options.noise, "ESC-10: folds 1 to 3 disturb training clips, 4 validation clips")
-      ->required();
+  add_speech_options(app, options);
   app.add_option("--cache", options.cache, "folder for features")->required();
-  app.add_option("--out", options.out, "where the head's tensors go")->required();
-  app.add_option("--run", options.run, "folder for checkpoints; a killed run goes on from there");
   app.add_option("--epochs", options.epochs, "passes over the clips")->capture_default_str();
   app.add_option("--batch", options.batch, "clips per step")->capture_default_str();
   app.add_option("--threads", options.threads, "clips encoded at a time")->capture_default_str();
@@ -222,7 +209,6 @@ int main(int argc, char** argv) {
   app.add_option("--title-weight", options.loss.title_weight, "of the cross-entropy over titles")
       ->capture_default_str();
   app.add_option("--rate", options.learning_rate, "highest learning rate")->capture_default_str();
-  app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);

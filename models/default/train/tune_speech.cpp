@@ -25,8 +25,8 @@ using namespace training;
 
 namespace {
 
-struct Options {
-  fs::path encoder, text_encoder, catalogue, corpus, noise, head, out, run;
+struct Options : SpeechOptions {
+  fs::path head;
   std::string folds = "123";
   int rounds = 3;
   int batch = 48;
@@ -37,7 +37,6 @@ struct Options {
   double weight_decay = 0.02;
   double dropout = 0.1;
   bool bf16 = false;
-  std::uint64_t seed = 1;
 };
 
 /// Matrix products in bf16 while it lives.
@@ -224,11 +223,7 @@ int run(const Options& options) {
   const auto report = [&](const std::string& when) {
     const std::shared_ptr<SpeechTower> averaged =
         std::make_shared<SpeechTower>(options, targets.titles.vectors.size(1));
-    {
-      const torch::NoGradGuard no_grad;
-      const auto weights = trainer.result();
-      for (auto& [name, tensor] : trine::state_dict(*averaged)) Tensor(tensor).copy_(weights.at(name));
-    }
+    trine::copy_weights(*averaged, trainer.result());
     std::printf("{\"round\": %s, \"loss\": %.4f", when.c_str(), trainer.take_mean_loss());
     for (const Heard& heard : validation) {
       std::printf(", \"val_%s\": %.4f", heard.name.c_str(), validate(*averaged, heard, targets));
@@ -288,23 +283,15 @@ int main(int argc, char** argv) {
   CLI::App app(
       "tune_speech --encoder DIR --text-encoder DIR --catalogue catalogue.jsonl --corpus DIR "
       "--noise ../shared/data/sounds_esc10 --head head.safetensors --out audio.safetensors");
-  app.add_option("--encoder", options.encoder, "Whisper directory")->required();
-  app.add_option("--text-encoder", options.text_encoder, "sentence-transformers directory")->required();
-  app.add_option("--catalogue", options.catalogue, "the products that the corpus's labels name, JSON lines")
-      ->required();
-  app.add_option("--corpus", options.corpus, "folder that synthesise.py wrote")->required();
-  app.add_option("--noise", options.noise, "ESC-10: --folds disturb training clips, 4 validation clips")->required();
+  add_speech_options(app, options);
   app.add_option("--head", options.head, "what train_speech wrote")->required();
-  app.add_option("--out", options.out, "where the tensors go, after each round")->required();
-  app.add_option("--run", options.run, "folder for checkpoints; a killed run goes on from there");
-  app.add_option("--folds", options.folds, "of ESC-10 in training")->capture_default_str();
+  app.add_option("--folds", options.folds, "of ESC-10 in training; 4 is for validation")->capture_default_str();
   app.add_option("--rounds", options.rounds, "passes over the clips")->capture_default_str();
   app.add_option("--batch", options.batch, "clips per step")->capture_default_str();
   app.add_option("--frozen-blocks", options.frozen_blocks, "of the encoder, left as they are")->capture_default_str();
   app.add_option("--encoder-rate", options.encoder_rate, "highest learning rate of the encoder")->capture_default_str();
   app.add_option("--head-rate", options.head_rate, "highest learning rate of the head")->capture_default_str();
   app.add_flag("--bf16", options.bf16, "matrix products in bf16");
-  app.add_option("--seed", options.seed, "of everything random")->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);
