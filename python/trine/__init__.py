@@ -26,10 +26,12 @@ from ._trine import (
     AudioEncoder,
     Encoders,
     Encoding,
+    Heard,
     Hit,
     ImageEncoder,
     Product,
     Reason,
+    Score,
     Segment,
     Similarity,
     TextEncoder,
@@ -42,7 +44,9 @@ from ._trine import (
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
+from .emotion import EmotionRecognizer, SoundRecognizer
 from .encoder import Encoder, load_encoder
+from .hearing import Hearing
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
@@ -85,10 +89,15 @@ __all__ = [
     # apps
     "AdaptiveAnswer",
     "AdaptiveInference",
+    "EmotionRecognizer",
+    "Heard",
+    "Hearing",
     "Hit",
     "Product",
     "ProductSearch",
     "Reason",
+    "Score",
+    "SoundRecognizer",
     "VideoUnderstanding",
     "read_catalogue",
     # beside
