@@ -168,17 +168,19 @@ def test_without_a_tokenizer_json(maker, layout, seed, tmp_path, one_thread):
     reference = transformers.WhisperTokenizer.from_pretrained(tmp_path)
     ours = trine.Tokenizer.load(tmp_path)
     random = np.random.default_rng(seed)
-    texts = ["the café in Ĺ", "", " hello", "naïve — 東京 👍🏽\n\t", "a <|en|> b<|endoftext|> <|0.00|>", "<|notimestamps|>  x"]
+    texts = ["the café in Ĺ", "", " hello", "naïve — 東京 👍🏽\n\t", "a <|en|> b<|endoftext|>", "<|notimestamps|>  x"]
     texts += ["".join(map(chr, random.integers(32, 0x2FFF, 40))) for _ in range(200)]
     for text in texts:
         assert ours.encode(text).ids == reference(text).input_ids, text
     ids = random.integers(0, ours.vocab_size, (50, 20)).tolist()
     for row in ids:
-        assert ours.decode(row) == reference.backend_tokenizer.decode(row, skip_special_tokens=True)
-        assert ours.decode(row, skip_special_tokens=False) == reference.backend_tokenizer.decode(row, skip_special_tokens=False)
+        for skip in (True, False):
+            wanted = reference.backend_tokenizer.decode(row, skip_special_tokens=skip)
+            assert ours.decode(row, skip_special_tokens=skip) == wanted
     found = trine.Transcriber(tmp_path).transcribe(clip)
     assert found.tokens == newer.tokens and found.text == newer.text and found.tokens
-    assert found.repeated or found.tokens == maker.reference(model, backend, clip, return_timestamps=True, **asked)["tokens"]
+    wanted = maker.reference(model, backend, clip, return_timestamps=True, **asked)
+    assert found.repeated or found.tokens == wanted["tokens"]
 
 
 def test_older_files_that_are_refused(tmp_path):

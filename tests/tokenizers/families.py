@@ -328,7 +328,7 @@ def whisper_files() -> dict[str, bytes]:
     """Without the special tokens in vocab.json, as the multilingual checkpoints have them."""
     files = bpe_files(gpt2())
     first = len(json.loads(files["vocab.json"]))
-    names = ["startoftranscript", "en", "zh", "de", "translate", "transcribe", "startofprev", "nospeech", "notimestamps", "0.00"]
+    names = ["startoftranscript", "en", "zh", "de", "translate", "transcribe", "startofprev", "nospeech", "notimestamps"]
     added = {f"<|{name}|>": first + i for i, name in enumerate(names)}
     return files | {"added_tokens.json": json.dumps(added).encode()}
 
