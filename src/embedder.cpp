@@ -17,6 +17,7 @@
 #include "encoders/sources.h"
 #include "encoders/windows.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/open_clip.h"
 #include "trine/encoders/whisper.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
@@ -97,9 +98,7 @@ struct Embedder::Impl {
   explicit Impl(const fs::path& path) : directory(path) {
     const fs::path file = directory / "config.json";
     // OpenCLIP's directories have a file of another name, which load_encoder knows
-    const detail::Json config = fs::exists(directory / "open_clip_config.json") && !fs::exists(file)
-                                    ? detail::Json::object()
-                                    : detail::read_json(kWho, file);
+    const detail::Json config = is_open_clip(directory) ? detail::Json::object() : detail::read_json(kWho, file);
     if (detail::get_or<std::string>(kWho, config, "model_type", "") == "trine") {
       load_model(config);
     } else {

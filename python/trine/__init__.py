@@ -44,6 +44,7 @@ from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
+from .pe_audio_video import PeAudioVideo
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .transcriber import Transcriber
@@ -63,6 +64,7 @@ __all__ = [
     "Encoder",
     "Encoders",
     "ImageEncoder",
+    "PeAudioVideo",
     "Similarity",
     "Segment",
     "TextEncoder",

@@ -139,7 +139,8 @@ class Embedder:
     ) -> Any:
         """The frames of a video -> (D), a list of such -> (N, D): the mean of their vectors, at unit length again.
 
-        Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
+        Of PE-AV it is what the model makes of the frames together, in their order; the first call loads that tower once
+        more. Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
 
         >>> model.embed_video(np.zeros((8, 224, 224, 3), np.uint8)).shape          # doctest: +SKIP
         torch.Size([384])
@@ -148,6 +149,12 @@ class Embedder:
         videos, single = _inputs.videos(frames)
         means = [torch.empty(0, self.dim)]
         for i, video in enumerate(videos):
+            if self._video is not None:
+                frames = _named(i, len(videos), _inputs.frames, video)
+                pixels = [self._video.preprocess(_named(i, len(videos), _inputs.pixels, frame)) for frame in frames]
+                vector = self._video.encode_video(torch.stack(pixels))[None]
+                means.append(torch.nn.functional.normalize(vector, dim=1))
+                continue
             vectors, _ = self._vectors("image", dict(enumerate(_named(i, len(videos), _inputs.frames, video))), options)
             means.append(torch.nn.functional.normalize(vectors.mean(0, keepdim=True), dim=1))
         return options.result(torch.cat(means), [], single)
@@ -256,6 +263,11 @@ class Embedder:
             vectors, _ = self._vectors(modality, values, options)
             shares[list(values)] = self._model.probabilities(modality, vectors, candidates)
         return shares[0] if single else shares
+
+    @functools.cached_property
+    def _video(self) -> _trine.ImageEncoder | None:
+        """What takes the frames of a video together, where the checkpoint has it."""
+        return _trine.load_video_encoder(self.directory)
 
     def preprocess_image(self, image: _inputs.ImageLike) -> torch.Tensor:
         """What of a picture enters the network: resized, cropped, normalised -> (3, H, W).
