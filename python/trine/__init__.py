@@ -41,7 +41,7 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
-from .embedder import Coverage, Description, Embedder
+from .embedder import Coverage, Description, Embedder, RecordGradients
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
@@ -74,6 +74,7 @@ __all__ = [
     "Coverage",
     "Description",
     "Embedder",
+    "RecordGradients",
     # fusion
     "fusion",
     # search
