@@ -21,6 +21,7 @@
 #include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/imagebind.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"

@@ -41,7 +41,7 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
-from .embedder import Coverage, Description, Embedder
+from .embedder import Coverage, Description, Embedder, RecordGradients
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .pe_audio_video import PeAudioVideo
@@ -76,6 +76,7 @@ __all__ = [
     "Coverage",
     "Description",
     "Embedder",
+    "RecordGradients",
     # fusion
     "fusion",
     # search

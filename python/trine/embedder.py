@@ -331,6 +331,34 @@ class Embedder:
         """
         return Description(self._model.describe())
 
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of all that decides the vectors: files, description, changed weights. Reads all of them."""
+        return self._model.fingerprint()
+
+    def weights(self, modality: str) -> dict[str, torch.Tensor]:
+        """What an optimiser may change in place: the weights of a tower, from the input to the vector, by their names.
+
+        Vectors depend on them under `RecordGradients`, the only time that gradients are recorded. From the first call on
+        the tower works with a copy of its own; no other call may run then. ValueError for a modality that the model lacks
+        and for a family that cannot be trained. `trine.train.fit(..., tune=[modality])` does all of this.
+
+        >>> optimiser = torch.optim.AdamW(model.weights("text").values(), 2e-5)     # doctest: +SKIP
+        >>> with trine.RecordGradients():                                           # doctest: +SKIP
+        ...     loss = 1 - model.embed_text("a lemon") @ model.embed_image("lemon.jpg")
+        >>> loss.backward(); optimiser.step(); model.save("tuned")                  # doctest: +SKIP
+        """
+        return self._model.weights(modality)
+
+    def save(self, directory: _inputs.PathLike) -> None:
+        """Writes a model folder with the weights as they are, for `Embedder(directory)`, C++ and the `trine` command.
+
+        ValueError for the folder that the model was loaded from.
+
+        >>> model.save("tuned")                                     # doctest: +SKIP
+        """
+        self._model.save(_inputs.path(directory))
+
     def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
         """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
 
@@ -397,6 +425,21 @@ class Embedder:
                 bar.advance(len(batch))
         _warn_if_cut(coverage, modality)
         return torch.cat(parts), coverage
+
+
+class RecordGradients:
+    """While it lasts, embeddings made in this thread are functions of `Embedder.weights`, for autograd.
+
+    >>> with trine.RecordGradients():                               # doctest: +SKIP
+    ...     loss = model.embed_text(texts).var()
+    """
+
+    def __enter__(self) -> RecordGradients:
+        self._recording = _trine.RecordGradients()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._recording = None
 
 
 class Coverage(dict):
