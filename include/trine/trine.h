@@ -6,7 +6,9 @@
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
 #include "trine/input/modality.h"
+#include "trine/input/subtitles.h"
 #include "trine/input/text.h"
+#include "trine/input/video.h"
 
 // 2. samples become features
 #include "trine/checkpoint.h"
