@@ -4,10 +4,10 @@
 
 namespace trine {
 
-/// A label and how probable it is, in 0 to 1.
+/// A label and how likely it is, in [0, 1].
 struct Score {
   std::string label;
-  float probability;
+  float probability = 0;
 };
 
 }  // namespace trine
