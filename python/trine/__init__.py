@@ -24,12 +24,17 @@ from . import fusion, train
 from ._trine import (
     AdaptiveAnswer,
     AudioEncoder,
+    ChatEndpoint,
+    Contradiction,
+    Conversation,
     Encoders,
     Encoding,
+    Finding,
     Hit,
     ImageEncoder,
     Product,
     Reason,
+    Reply,
     Segment,
     Similarity,
     TextEncoder,
@@ -46,6 +51,7 @@ from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .support_agent import SupportAgent
 from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
 
@@ -85,10 +91,16 @@ __all__ = [
     # apps
     "AdaptiveAnswer",
     "AdaptiveInference",
+    "ChatEndpoint",
+    "Contradiction",
+    "Conversation",
+    "Finding",
     "Hit",
     "Product",
     "ProductSearch",
     "Reason",
+    "Reply",
+    "SupportAgent",
     "VideoUnderstanding",
     "read_catalogue",
     # beside
