@@ -24,10 +24,12 @@ from . import fusion, train
 from ._trine import (
     AdaptiveAnswer,
     AudioEncoder,
+    Damage,
     Encoders,
     Encoding,
     Hit,
     ImageEncoder,
+    Intent,
     Product,
     Reason,
     Segment,
@@ -41,9 +43,11 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
+from .damage import DamageDetector
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
+from .intent import IntentClassifier
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .transcriber import Transcriber
@@ -85,7 +89,11 @@ __all__ = [
     # apps
     "AdaptiveAnswer",
     "AdaptiveInference",
+    "Damage",
+    "DamageDetector",
     "Hit",
+    "Intent",
+    "IntentClassifier",
     "Product",
     "ProductSearch",
     "Reason",
