@@ -22,7 +22,7 @@ namespace {
 constexpr const char* kWho = "IntentClassifier";
 constexpr const char* kOutOfScope = "out_of_scope";
 /// Variances of the weights before anything is seen, from the strongest pull to zero to the weakest.
-constexpr std::array kVariances{1.0, 3.0, 10.0, 30.0, 100.0};
+constexpr std::array kVariances{3.0, 10.0, 30.0, 100.0, 300.0};
 constexpr std::int64_t kManyExamples = 2'000;  ///< from here on one fold says enough
 /// How much of out_of_scope's own evidence counts against a text. Chosen on CLINC150's validation part.
 constexpr float kOtherWeight = 0.5f;
