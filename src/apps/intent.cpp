@@ -43,9 +43,9 @@ void fit_head(Head& head, const Tensor& x, const Tensor& y, double variance) {
   head.weight = head.weight.detach().clone().requires_grad_();
   head.bias = head.bias.detach().clone().requires_grad_();
   torch::optim::LBFGS optimiser({head.weight, head.bias}, torch::optim::LBFGSOptions(1)
-                                                              .max_iter(60)
+                                                              .max_iter(50)
                                                               .history_size(10)
-                                                              .tolerance_grad(1e-6)
+                                                              .tolerance_grad(1e-5)
                                                               .tolerance_change(1e-8)
                                                               .line_search_fn("strong_wolfe"));
   const double pull = 0.5 / (variance * static_cast<double>(x.size(0)));
@@ -69,6 +69,16 @@ struct Table {
 
   Head blank() const { return {torch::zeros({classes, x.size(1)}), torch::zeros({classes})}; }
 };
+
+/// The temperature that makes the right classes most likely, and their log loss at it. logits (M, K), y (M)
+std::pair<float, double> best_temperature(const Tensor& logits, const Tensor& y) {
+  std::pair<float, double> best{1.0f, INFINITY};
+  for (double temperature = 0.2; temperature < 5; temperature *= 1.05) {
+    const double loss = torch::nn::functional::cross_entropy(logits / temperature, y).item<double>();
+    if (loss < best.second) best = {static_cast<float>(temperature), loss};
+  }
+  return best;
+}
 
 /// What heads that have not seen a sentence say of it.
 struct HeldOut {
@@ -96,23 +106,13 @@ std::pair<HeldOut, double> cross_validate(const Table& table, std::int64_t folds
   double variance = kVariances[0];
   for (std::size_t i = 0; i < kVariances.size(); ++i) {
     const Tensor all = torch::cat(logits[i]);
-    const double loss = torch::nn::functional::cross_entropy(all, best.y).item<double>();
+    const double loss = best_temperature(all, best.y).second;  // temperature is fitted anyway
     if (loss >= best.loss) continue;
     best.loss = loss;
     best.logits = all;
     variance = kVariances[i];
   }
   return {best, variance};
-}
-
-/// The temperature that makes the right intents most likely. logits (M, intents), y (M)
-float best_temperature(const Tensor& logits, const Tensor& y) {
-  double least = INFINITY, best = 1;
-  for (double temperature = 0.2; temperature < 5; temperature *= 1.03) {
-    const double loss = torch::nn::functional::cross_entropy(logits / temperature, y).item<double>();
-    if (loss < least) std::tie(least, best) = std::pair(loss, temperature);
-  }
-  return static_cast<float>(best);
 }
 
 /// How much speaks for the best intent, less what speaks for none. logits (N, K) -> (N)
@@ -232,7 +232,7 @@ IntentClassifier IntentClassifier::fit(const Embedder& embedder, const Examples&
   const Tensor inside = held_out.y < table.intents;
   const Tensor logits = held_out.logits.index({inside}), wanted = held_out.y.index({inside});
   const Tensor own = logits.slice(1, 0, table.intents);
-  impl->temperature = best_temperature(own, wanted);
+  impl->temperature = best_temperature(own, wanted).first;
   const Tensor found = evidence(held_out.logits, table.intents);
   impl->threshold = found.index({inside}).quantile(1 - options.kept).item<float>();
   impl->head = table.blank();
