@@ -35,6 +35,8 @@ PYBIND11_MODULE(_trine, m) {
   bind_adaptive(m);
   bind_train(m);
   bind_advise(m);
+  bind_intent(m);
+  bind_damage(m);
 }
 
 }  // namespace trine::python

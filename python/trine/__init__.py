@@ -27,11 +27,13 @@ from ._trine import (
     ChatEndpoint,
     Contradiction,
     Conversation,
+    Damage,
     Encoders,
     Encoding,
     Finding,
     Hit,
     ImageEncoder,
+    Intent,
     Product,
     Reason,
     Reply,
@@ -46,9 +48,11 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
+from .damage import DamageDetector
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
+from .intent import IntentClassifier
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .support_agent import SupportAgent
@@ -94,8 +98,12 @@ __all__ = [
     "ChatEndpoint",
     "Contradiction",
     "Conversation",
+    "Damage",
+    "DamageDetector",
     "Finding",
     "Hit",
+    "Intent",
+    "IntentClassifier",
     "Product",
     "ProductSearch",
     "Reason",

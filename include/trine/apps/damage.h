@@ -30,9 +30,10 @@ struct DamageLabel {
 };
 
 struct DamageOptions {
-  std::int64_t epochs = 60;
+  std::int64_t epochs = 30;
   std::uint64_t seed = 1;
-  std::string trained_on = "your photos";
+  std::string trained_on = "photos of your own";  ///< what Damage::trained_on will say
+  /// Called with the photos looked at, then with the training steps.
   std::function<void(std::int64_t done, std::int64_t total)> progress = {};
 };
 
@@ -47,16 +48,19 @@ struct DamageOptions {
 /// Errors: std::invalid_argument for the caller's mistakes, std::runtime_error for files.
 class TRINE_API DamageDetector {
  public:
-  /// Of the model's folder, as its config.json says under "damage".
-  static DamageDetector load(const Embedder& embedder);
-  /// Trains a head on photos and what they show: at least two intact and two of each kind.
+  /// `head`: a file that `save` wrote; by default that of the model's folder, as its config.json says under "damage".
+  static DamageDetector load(const Embedder& embedder, const std::filesystem::path& head = {});
+  /// Trains a head on photos and what they show, two of each at least: a minute for a few hundred photos. The network
+  /// that looks at them, the model's EfficientNet-Lite as it was pretrained, stays as it is. Takes 0.4 MB a photo.
   static DamageDetector fit(const Embedder& embedder, const std::vector<ImageInput>& photos,
                             const std::vector<DamageLabel>& labels, const DamageOptions& options = {});
 
   Damage inspect(const ImageInput& photo) const;
 
-  const std::vector<std::string>& types() const;
+  const std::vector<std::string>& types() const;  ///< sorted
+  /// Writes the head, a safetensors file.
   void save(const std::filesystem::path& path) const;
+  Description describe() const;
 
  private:
   struct Impl;

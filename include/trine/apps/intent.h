@@ -23,7 +23,7 @@ struct Intent {
 
 struct IntentOptions {
   std::int64_t folds = 5;  ///< of the cross-validation that chooses strength, temperature and threshold; at least 2
-  double kept = 0.95;      ///< share of the examples that stay in scope where none of out_of_scope is given
+  double kept = 0.97;      ///< share of the held-out examples of intents that the threshold leaves in scope
 };
 
 /// Intents by examples: a linear head on the vectors of a text encoder, fitted in a second for a few hundred sentences.
