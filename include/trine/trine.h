@@ -53,7 +53,15 @@
 
 // 5. a person gets something
 #include "trine/adaptive.h"
+#include "trine/apps/chat.h"
+#include "trine/apps/damage.h"
+#include "trine/apps/emotion.h"
+#include "trine/apps/hearing.h"
+#include "trine/apps/intent.h"
 #include "trine/apps/product_search.h"
+#include "trine/apps/reply.h"
+#include "trine/apps/score.h"
+#include "trine/apps/support_agent.h"
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned

@@ -24,12 +24,19 @@ from . import fusion, train
 from ._trine import (
     AdaptiveAnswer,
     AudioEncoder,
+    ChatEndpoint,
+    Contradiction,
+    Conversation,
+    Damage,
     Encoders,
     Encoding,
+    Finding,
     Hit,
     ImageEncoder,
+    Intent,
     Product,
     Reason,
+    Reply,
     Segment,
     Similarity,
     TextEncoder,
@@ -41,12 +48,15 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
+from .damage import DamageDetector
 from .embedder import Coverage, Description, Embedder, RecordGradients
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
+from .intent import IntentClassifier
 from .pe_audio_video import PeAudioVideo
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .support_agent import SupportAgent
 from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
 
@@ -88,10 +98,20 @@ __all__ = [
     # apps
     "AdaptiveAnswer",
     "AdaptiveInference",
+    "ChatEndpoint",
+    "Contradiction",
+    "Conversation",
+    "Damage",
+    "DamageDetector",
+    "Finding",
     "Hit",
+    "Intent",
+    "IntentClassifier",
     "Product",
     "ProductSearch",
     "Reason",
+    "Reply",
+    "SupportAgent",
     "VideoUnderstanding",
     "read_catalogue",
     # beside

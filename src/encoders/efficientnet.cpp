@@ -274,6 +274,7 @@ EfficientNetImpl::EfficientNetImpl(const EfficientNetConfig& config) {
       channels = out;
     }
     stages->push_back(blocks);
+    stage_ends_.push_back(blocks_.size());
   }
   register_module("blocks", stages);
   pair("conv_head", "bn2", SameConv2d(channels, kFeatures, 1, 1, 1));
@@ -289,6 +290,16 @@ Tensor EfficientNetImpl::forward(const Tensor& pixels) const {
   for (const auto& block : blocks_) x = block->as<BlockImpl>()->forward(x);
   x = torch::clamp(norms_[1]->forward(*convolutions_[1], x), 0, 6);
   return x.mean({2, 3});
+}
+
+std::vector<Tensor> EfficientNetImpl::stages(const Tensor& pixels, std::size_t count) const {
+  std::vector<Tensor> maps;
+  Tensor x = torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
+  for (std::size_t i = 0; maps.size() < count && i < blocks_.size(); ++i) {
+    x = blocks_[i]->as<BlockImpl>()->forward(x);
+    if (i + 1 == stage_ends_[maps.size()]) maps.push_back(x);
+  }
+  return maps;
 }
 
 void EfficientNetImpl::fold() {

@@ -1,7 +1,5 @@
 #include "trine/train/fit.h"
 
-#include <ATen/CPUGeneratorImpl.h>
-
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -14,6 +12,7 @@
 #include "detail/json.h"
 #include "detail/names.h"
 #include "detail/sha256.h"
+#include "random_state.h"
 #include "tensor_check.h"
 #include "train/tune.h"
 #include "trine/layers.h"
@@ -34,19 +33,6 @@ constexpr const char* kEmbedder = "embedder";  ///< the folder of the tuned one
 constexpr std::int64_t kPredictBatch = 256;
 
 constexpr detail::Names<Balance, 3> kBalances{{{Balance::none, "none"}, {Balance::up, "up"}, {Balance::down, "down"}}};
-
-/// torch's random numbers are the caller's: they go on afterwards as if nothing had drawn from them.
-class RandomState {
- public:
-  RandomState() : generator_(at::detail::getDefaultCPUGenerator()), state_(generator_.get_state()) {}
-  ~RandomState() { generator_.set_state(state_); }
-  RandomState(const RandomState&) = delete;
-  RandomState& operator=(const RandomState&) = delete;
-
- private:
-  at::Generator generator_;
-  Tensor state_;
-};
 
 /// A seed for each number of a run (splitmix64): neighbours have nothing in common.
 std::uint64_t seed_of(std::uint64_t seed, std::uint64_t number) {
@@ -492,7 +478,7 @@ FitResult fit_data(const Dataset& data, const FitOptions& options, const std::st
   if (options.task == Task::align && !shares_a_pair(present(train.masks))) {
     detail::bad_argument(kWho, "no two train samples have the same two modalities: there is nothing to align");
   }
-  const RandomState untouched;
+  const detail::RandomState untouched;
   return Run(train, val, options, model, towers).finish();
 }
 
