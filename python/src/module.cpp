@@ -33,9 +33,12 @@ PYBIND11_MODULE(_trine, m) {
   bind_apps(m);
   bind_hearing(m);
   bind_emotion(m);
+  bind_support(m);
   bind_adaptive(m);
   bind_train(m);
   bind_advise(m);
+  bind_intent(m);
+  bind_damage(m);
 }
 
 }  // namespace trine::python

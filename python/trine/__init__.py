@@ -24,13 +24,20 @@ from . import fusion, train
 from ._trine import (
     AdaptiveAnswer,
     AudioEncoder,
+    ChatEndpoint,
+    Contradiction,
+    Conversation,
+    Damage,
     Encoders,
     Encoding,
+    Finding,
     Heard,
     Hit,
     ImageEncoder,
+    Intent,
     Product,
     Reason,
+    Reply,
     Score,
     Segment,
     Similarity,
@@ -43,13 +50,17 @@ from ._trine import (
 )
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
-from .embedder import Coverage, Description, Embedder
+from .damage import DamageDetector
+from .embedder import Coverage, Description, Embedder, RecordGradients
 from .emotion import EmotionRecognizer, SoundRecognizer
 from .encoder import Encoder, load_encoder
 from .hearing import Hearing
 from .input import read_audio, read_image, resize, whisper_mel
+from .intent import IntentClassifier
+from .pe_audio_video import PeAudioVideo
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
+from .support_agent import SupportAgent
 from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
 
@@ -67,6 +78,7 @@ __all__ = [
     "Encoder",
     "Encoders",
     "ImageEncoder",
+    "PeAudioVideo",
     "Similarity",
     "Segment",
     "TextEncoder",
@@ -78,6 +90,7 @@ __all__ = [
     "Coverage",
     "Description",
     "Embedder",
+    "RecordGradients",
     # fusion
     "fusion",
     # search
@@ -89,15 +102,25 @@ __all__ = [
     # apps
     "AdaptiveAnswer",
     "AdaptiveInference",
+    "ChatEndpoint",
+    "Contradiction",
+    "Conversation",
+    "Damage",
+    "DamageDetector",
     "EmotionRecognizer",
+    "Finding",
     "Heard",
     "Hearing",
     "Hit",
+    "Intent",
+    "IntentClassifier",
     "Product",
     "ProductSearch",
     "Reason",
+    "Reply",
     "Score",
     "SoundRecognizer",
+    "SupportAgent",
     "VideoUnderstanding",
     "read_catalogue",
     # beside

@@ -8,6 +8,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/text_network.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
 
@@ -95,14 +96,14 @@ struct BlockImpl : torch::nn::Module {
 TORCH_MODULE(Block);
 
 /// Resize, centre crop and scaling of a checkpoint, and its network.
-class EfficientNetEncoder : public ImageEncoder {
+class EfficientNetEncoder : public ImageEncoder, public Trainable {
  public:
   EfficientNetEncoder(const std::filesystem::path& directory, const std::optional<std::filesystem::path>& tuned)
-      : config_(EfficientNetConfig::load(directory / "config.json")), network_(config_) {
-    load_weights(*network_, Checkpoint::open(directory));
-    if (tuned) copy_weights(*network_, Checkpoint::open(*tuned));
+      : directory_(directory),
+        tuned_(tuned),
+        config_(EfficientNetConfig::load(directory / "config.json")),
+        network_(load()) {
     network_->fold();
-    network_->eval();
   }
 
   std::int64_t dim() const override { return EfficientNetImpl::kFeatures; }
@@ -117,9 +118,16 @@ class EfficientNetEncoder : public ImageEncoder {
       detail::bad_argument("encode", "pixels are (N, 3, H, W) of Float, got ", pixels.sizes(), " of ",
                            pixels.scalar_type());
     }
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
     return network_->forward(pixels.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+
+  /// Norms stand apart again, with their statistics as they are.
+  std::vector<TrainablePart> trainable() override {
+    if (folded_) network_ = load();
+    folded_ = false;
+    return {{"", network_.ptr()}};
   }
 
   Description describe() const override {
@@ -137,8 +145,19 @@ class EfficientNetEncoder : public ImageEncoder {
   }
 
  private:
+  EfficientNet load() const {
+    EfficientNet network(config_);
+    load_weights(*network, Checkpoint::open(directory_));
+    if (tuned_) copy_weights(*network, Checkpoint::open(*tuned_));
+    network->eval();
+    return network;
+  }
+
+  std::filesystem::path directory_;
+  std::optional<std::filesystem::path> tuned_;
   EfficientNetConfig config_;
   EfficientNet network_;
+  bool folded_ = true;
 };
 
 /// One number for each of red, green and blue.
@@ -255,6 +274,7 @@ EfficientNetImpl::EfficientNetImpl(const EfficientNetConfig& config) {
       channels = out;
     }
     stages->push_back(blocks);
+    stage_ends_.push_back(blocks_.size());
   }
   register_module("blocks", stages);
   pair("conv_head", "bn2", SameConv2d(channels, kFeatures, 1, 1, 1));
@@ -270,6 +290,16 @@ Tensor EfficientNetImpl::forward(const Tensor& pixels) const {
   for (const auto& block : blocks_) x = block->as<BlockImpl>()->forward(x);
   x = torch::clamp(norms_[1]->forward(*convolutions_[1], x), 0, 6);
   return x.mean({2, 3});
+}
+
+std::vector<Tensor> EfficientNetImpl::stages(const Tensor& pixels, std::size_t count) const {
+  std::vector<Tensor> maps;
+  Tensor x = torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
+  for (std::size_t i = 0; maps.size() < count && i < blocks_.size(); ++i) {
+    x = blocks_[i]->as<BlockImpl>()->forward(x);
+    if (i + 1 == stage_ends_[maps.size()]) maps.push_back(x);
+  }
+  return maps;
 }
 
 void EfficientNetImpl::fold() {

@@ -80,6 +80,9 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
  public:
   explicit EfficientNetImpl(const EfficientNetConfig& config);
   torch::Tensor forward(const torch::Tensor& pixels) const;
+  /// What leaves each of the first `count` of the seven stages: a cell is 2, 4, 8, 16, 16, 32 and 32 px.
+  /// (N, 3, H, W) -> (N, C, H / cell, W / cell) each
+  std::vector<torch::Tensor> stages(const torch::Tensor& pixels, std::size_t count) const;
   /// Merges every batch norm into its convolution and lays weights out channels-last: for inference only.
   void fold();
   /// Freezes the stem and the first `count` blocks, their batch norm statistics included.
@@ -98,6 +101,7 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
   std::vector<SameConv2d> convolutions_;                    ///< stem and head
   std::vector<BatchNorm> norms_;                            ///< theirs
   std::vector<std::shared_ptr<torch::nn::Module>> blocks_;  ///< of all stages, in order
+  std::vector<std::size_t> stage_ends_;                     ///< blocks up to each stage's last
   std::vector<std::shared_ptr<torch::nn::Module>> frozen_;
 };
 TORCH_MODULE(EfficientNet);
