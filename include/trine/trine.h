@@ -44,12 +44,14 @@
 // 4. vectors meet
 #include "trine/attention.h"
 #include "trine/fusion.h"
+#include "trine/search/filter.h"
 #include "trine/search/index.h"
 #include "trine/search/query.h"
 #include "trine/search/rerank.h"
 
 // 5. a person gets something
 #include "trine/adaptive.h"
+#include "trine/apps/catalogue.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
 

@@ -26,6 +26,7 @@ from ._trine import (
     AudioEncoder,
     Encoders,
     Encoding,
+    Filter,
     Hit,
     ImageEncoder,
     Product,
@@ -44,7 +45,7 @@ from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
 from .input import read_audio, read_image, resize, whisper_mel
-from .product_search import ProductSearch
+from .product_search import ProductSearch, SearchResult
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .transcriber import Transcriber
 from .video_understanding import VideoUnderstanding
@@ -77,6 +78,7 @@ __all__ = [
     # fusion
     "fusion",
     # search
+    "Filter",
     "Index",
     "Match",
     "RerankScore",
@@ -89,6 +91,7 @@ __all__ = [
     "Product",
     "ProductSearch",
     "Reason",
+    "SearchResult",
     "VideoUnderstanding",
     "read_catalogue",
     # beside
