@@ -65,8 +65,8 @@ TEST(PeVideo, ScoresOfVideosAndTextsEqualTheReference) {
   EXPECT_EQ(model.pairs(), std::vector<PePair>{PePair::video_text});
   const PeEmbeddings found = model.embed({.video = frames(golden, 5), .text = golden.texts()});
   EXPECT_FALSE(found.audio.defined() || found.audio_video.defined() || found.text_audio.defined());
-  expect_features(model.logits(PePair::video_text, found.video, found.text_video),
-                  golden.tensor("logits_video_text"), "logits");
+  expect_features(model.logits(PePair::video_text, found.video, found.text_video), golden.tensor("logits_video_text"),
+                  "logits");
 }
 
 TEST(PeAudioVideo, EveryVectorEqualsTheReference) {
@@ -172,13 +172,13 @@ TEST(PeVideo, WrongConfigsAreRefusedByKey) {
                   load);
   expect_refusals(kBoth, "config.json",
                   {{"/audio_video_config/video_config/hidden_size", 16},
-                   {"/audio_video_config/hidden_size", 15, "concat_modality_proj"},
+                   {"/audio_video_config/hidden_size", 15, "class_embedding"},
                    {"/audio_video_config/audio_config/dac_config/codebook_dim", 7, "bottleneck"}},
                   load);
-  expect_refusals(kBoth, "processor_config.json",
-                  {{"/video_processor/num_frames", 1}, {"/video_processor/num_frames", 0},
-                   {"/feature_extractor/hop_length", 61}},
-                  load);
+  expect_refusals(
+      kBoth, "processor_config.json",
+      {{"/video_processor/num_frames", 1}, {"/video_processor/num_frames", 0}, {"/feature_extractor/hop_length", 61}},
+      load);
 }
 
 TEST(PeVideo, WrongWeightsAreRefusedByName) {

@@ -51,6 +51,14 @@ void bind_encoders(py::module_& m) {
       .def("preprocess", &ImageEncoder::preprocess, py::arg("image"), NoGil(),
            "Resized, cropped, normalised. uint8 (H, W, 3) -> (3, H', W')")
       .def("encode", &ImageEncoder::encode, py::arg("pixels"), NoGil(), "(N, 3, H', W') -> (N, dim)")
+      .def(
+          "encode_video",
+          [](const ImageEncoder& self, const torch::Tensor& pixels) {
+            const auto* video = dynamic_cast<const VideoEncoder*>(&self);
+            if (video == nullptr) throw std::invalid_argument("[encode_video] the encoder is of pictures alone");
+            return video->encode_video(pixels);
+          },
+          py::arg("pixels"), NoGil(), "Of the frames of a video together, PE-AV only: (T, 3, H', W') -> (dim)")
       .def("describe", &ImageEncoder::describe, "What happens to a picture, as (step, sentence) pairs.");
 
   py::class_<TextEncoder>(m, "TextEncoder", "Texts to sentence vectors, pooled as the checkpoint says.")

@@ -264,7 +264,7 @@ def test_what_pe_av_refuses():
         ({}, "there is none"),
         ({"audio": np.zeros(100, np.float32)}, "the model has video, text"),
         ({"video": np.zeros((0, 8, 8, 3), np.uint8)}, "at least one frame"),
-        ({"text": ["a", "\udcff"]}, "surrogates"),
+        ({"text": ["a", "\udcff"]}, "is the surrogate"),
     ]:
         with pytest.raises(ValueError, match=words):
             model.embed(**given)
