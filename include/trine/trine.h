@@ -47,6 +47,7 @@
 // 4. vectors meet
 #include "trine/attention.h"
 #include "trine/fusion.h"
+#include "trine/search/filter.h"
 #include "trine/search/index.h"
 #include "trine/search/query.h"
 #include "trine/search/rerank.h"
@@ -58,6 +59,7 @@
 #include "trine/apps/emotion.h"
 #include "trine/apps/hearing.h"
 #include "trine/apps/intent.h"
+#include "trine/apps/catalogue.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/reply.h"
 #include "trine/apps/score.h"

@@ -30,6 +30,7 @@ from ._trine import (
     Damage,
     Encoders,
     Encoding,
+    Filter,
     Finding,
     Heard,
     Hit,
@@ -58,7 +59,7 @@ from .hearing import Hearing
 from .input import read_audio, read_image, resize, whisper_mel
 from .intent import IntentClassifier
 from .pe_audio_video import PeAudioVideo
-from .product_search import ProductSearch
+from .product_search import ProductSearch, SearchResult
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .support_agent import SupportAgent
 from .transcriber import Transcriber
@@ -94,6 +95,7 @@ __all__ = [
     # fusion
     "fusion",
     # search
+    "Filter",
     "Index",
     "Match",
     "RerankScore",
@@ -119,6 +121,7 @@ __all__ = [
     "Reason",
     "Reply",
     "Score",
+    "SearchResult",
     "SoundRecognizer",
     "SupportAgent",
     "VideoUnderstanding",
