@@ -3,9 +3,9 @@
     python models/default/train/train_text_emotion.py --encoder DIR --data ../shared/data/text_emotion_goemotions \
         --out models/default/emotion-text.safetensors [--texts 8000]
 
-28 labels and their 7 groups, each on its own, for several may hold. Two steps, both logistic: first a table with what each
-token says, from all texts; then, on top of it, the mean of the sentence encoder's token vectors, from `--texts` of them.
-After that, on dev: slope and offset of every label that make its probability true, folded into the weights.
+28 labels and their 7 groups, each on its own, for several may hold. Two logistic models: a table with what each token says,
+from all texts; and a linear layer on the mean of the sentence encoder's token vectors, from `--texts` of them. On dev their
+logits are mixed, label by label, so that the probabilities are true; slopes and offsets are folded into the weights.
 
 Needs torch and transformers. Costs about half a minute of one core, and one more for 10,000 texts of the second step.
 Everything is chosen on dev; test is not read.
@@ -94,44 +94,45 @@ def means(encoder, ids):
     return found
 
 
-def train_means(features, words, truth, weight, penalty):
-    """On top of what the words say. -> weight (outputs, dim), offset (outputs)"""
+def minimise(parameters, value_of, steps):
+    optimiser = torch.optim.LBFGS(parameters, max_iter=steps, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimiser.zero_grad()
+        value = value_of()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return [parameter.detach() for parameter in parameters]
+
+
+def train_means(features, truth, weight, penalty):
+    """-> weight (outputs, dim), offset (outputs)"""
     matrix, offset = torch.zeros(truth.shape[1], features.shape[1], requires_grad=True), torch.zeros(truth.shape[1], requires_grad=True)
-    share = torch.ones(truth.shape[1], requires_grad=True)  # of the words' own logits
-    optimiser = torch.optim.LBFGS([matrix, offset, share], max_iter=60, line_search_fn="strong_wolfe")
-
-    def loss():
-        optimiser.zero_grad()
-        value = loss_of(share * words + features @ matrix.T + offset, truth, weight) + penalty * matrix.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    return matrix.detach(), offset.detach(), share.detach()
+    return minimise(
+        [matrix, offset],
+        lambda: loss_of(features @ matrix.T + offset, truth, weight) + penalty * matrix.square().sum(),
+        60,
+    )
 
 
-def calibrate(logits, truth):
-    """Slope and offset of each label with the least negative log-likelihood."""
-    slope, offset = torch.ones(truth.shape[1], requires_grad=True), torch.zeros(truth.shape[1], requires_grad=True)
-    optimiser = torch.optim.LBFGS([slope, offset], max_iter=100, line_search_fn="strong_wolfe")
-
-    def loss():
-        optimiser.zero_grad()
-        value = loss_of(slope * logits + offset, truth, None)
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    return slope.detach(), offset.detach()
+def calibrate(parts, truth):
+    """A slope of each label for each part of its logit, and an offset, with the least negative log-likelihood."""
+    slopes = [torch.full((truth.shape[1],), 1 / len(parts), requires_grad=True) for _ in parts]
+    offset = torch.zeros(truth.shape[1], requires_grad=True)
+    combined = lambda: sum(slope * part for slope, part in zip(slopes, parts)) + offset  # noqa: E731
+    *slopes, offset = minimise([*slopes, offset], lambda: loss_of(combined(), truth, None), 100)
+    return slopes, offset
 
 
-def keep(path, table, matrix, offset, logits, truth, heads=8):
-    slope, moved = calibrate(logits, truth)
+def keep(path, table, matrix, offset, heads=8):
+    """As src/apps/emotion.cpp reads it: the pooling is the plain mean."""
     dim = matrix.shape[1]
     kept = {
         "pooling.scores.weight": torch.zeros(heads, dim), "pooling.scores.bias": torch.zeros(heads),
         "pooling.values.weight": torch.eye(dim), "pooling.values.bias": torch.zeros(dim),
-        "words.weight": table * slope, "out.weight": matrix * slope[:, None], "out.bias": offset * slope + moved,
+        "words.weight": table, "out.weight": matrix, "out.bias": offset,
     }  # fmt: skip
     save_file({name: tensor.half().contiguous() for name, tensor in kept.items()}, path)
 
@@ -158,33 +159,29 @@ def main():
     dev_ids, dev_truth = read(options.data, "dev", tokenizer, options.limit, to_group)
     weight = ((1 - truth.mean(0)) / truth.mean(0)).sqrt().clamp(1, 10)  # rare labels count more
 
-    table, offset = train_words(ids, truth, config["vocab_size"], weight, options.epochs, options.seed)
-    dev_words = bags(table, dev_ids, range(len(dev_ids))) + offset
+    table, _ = train_words(ids, truth, config["vocab_size"], weight, options.epochs, options.seed)
+    dev_words = bags(table, dev_ids, range(len(dev_ids)))
     report("words alone", dev_words, dev_truth, len(names))
-    keep(options.out, table, torch.zeros(truth.shape[1], config["hidden_size"]), offset, dev_words, dev_truth)
 
     from transformers import AutoModel
 
     encoder = AutoModel.from_pretrained(options.encoder, add_pooling_layer=False).eval()
     rows = np.random.default_rng(options.seed).permutation(len(ids))[: options.texts or None]
-    dev_rows = range(options.dev_texts or len(dev_ids))
-    dev_features = means(encoder, [dev_ids[row] for row in dev_rows])
-    print(json.dumps({"dev_texts": len(dev_rows), "cpu_seconds": round(time.process_time())}), flush=True)
-    features = means(encoder, [ids[row] for row in rows])
-    dev_words, dev_truth = dev_words[: len(dev_rows)], dev_truth[: len(dev_rows)]
-    report("words alone, on these", dev_words, dev_truth, len(names))
-    words = bags(table, ids, rows) + offset
-    best = None
-    for penalty in (0.003, 0.03):
-        matrix, moved, share = train_means(features, words, truth[rows], weight, penalty)
-        logits = share * dev_words + dev_features @ matrix.T + moved
+    dev_count = options.dev_texts or len(dev_ids)
+    features, dev_features = means(encoder, [ids[row] for row in rows]), means(encoder, dev_ids[:dev_count])
+    dev_words, dev_truth = dev_words[:dev_count], dev_truth[:dev_count]
+    best = -1.0
+    for penalty in (0.00003, 0.0003, 0.003):
+        matrix, _ = train_means(features, truth[rows], weight, penalty)
+        dev_means = dev_features @ matrix.T
+        report(f"means alone, penalty {penalty}", dev_means, dev_truth, len(names))
+        (of_words, of_means), offset = calibrate([dev_words, dev_means], dev_truth)
+        logits = of_words * dev_words + of_means * dev_means + offset
         report(f"words and means, penalty {penalty}", logits, dev_truth, len(names))
-        value = best_f1(logits, dev_truth)
-        value = value[: len(names)].mean() + value[len(names) :].mean()
-        if best is None or value > best[0]:
-            best = value, matrix, share * offset + moved, share, logits
-    _, matrix, moved, share, logits = best
-    keep(options.out, table * share, matrix, moved, logits, dev_truth)
+        f1 = best_f1(logits, dev_truth)
+        if (value := (f1[: len(names)].mean() + f1[len(names) :].mean()).item()) > best:
+            best = value
+            keep(options.out, table * of_words, matrix * of_means[:, None], offset)
 
 
 if __name__ == "__main__":
