@@ -1,6 +1,8 @@
 #include "trine/apps/catalogue.h"
+#include "trine/apps/hearing.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
+#include "trine/layers.h"
 
 #include "module.h"
 
@@ -252,17 +254,31 @@ void bind_apps(py::module_& m) {
           [](const ProductSearch& self, std::vector<ImageInput> images, std::vector<std::string> texts,
              std::vector<AudioInput> audio, std::int64_t k, std::int64_t candidates, bool rerank,
              const QueryWeights& weights, const std::string& filter, std::vector<std::string> without, bool early,
-             bool calibrate) {
-            SearchResult found = self.search(Query{std::move(images), std::move(texts), std::move(audio)},
-                                             {.k = k,
-                                              .candidates = candidates,
-                                              .weights = weights,
-                                              .rerank = rerank,
-                                              .filter = filter.empty() ? Filter() : Filter(filter),
-                                              .without = std::move(without),
-                                              .mixing = early ? Mixing::early : Mixing::late,
-                                              .calibrate = calibrate});
-            return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches);
+             bool calibrate, const Hearing* hearing) {
+            std::map<Modality, torch::Tensor> vectors;
+            std::vector<std::string> said;
+            if (hearing != nullptr && !audio.empty()) {
+              torch::Tensor sum = torch::zeros({self.embedder().dim()});
+              for (const AudioInput& clip : audio) {
+                const Heard heard = hearing->hear(clip);
+                sum += heard.vector;
+                said.push_back(heard.transcript.text);
+              }
+              vectors[Modality::audio] = normalise(sum);
+              audio.clear();
+            }
+            if (vectors.empty() || !images.empty() || !texts.empty()) {
+              vectors.merge(self.embed(Query{std::move(images), std::move(texts), std::move(audio)}));
+            }
+            SearchResult found = self.search(vectors, {.k = k,
+                                                       .candidates = candidates,
+                                                       .weights = weights,
+                                                       .rerank = rerank,
+                                                       .filter = filter.empty() ? Filter() : Filter(filter),
+                                                       .without = std::move(without),
+                                                       .mixing = early ? Mixing::early : Mixing::late,
+                                                       .calibrate = calibrate});
+            return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches, std::move(said));
           },
           NoGil())
       .def("__len__", &ProductSearch::size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -24,19 +25,23 @@ class SearchResult(list):
     ('Banana', 0.97, False)
 
     confidence: the chance that the first hit is the right product. nothing_matches: the catalogue seems to lack what was
-    asked for; the hits are the nearest it has.
+    asked for; the hits are the nearest it has. heard: what was said in each clip of the query, where it was transcribed.
     """
 
-    def __init__(self, hits: Iterable[_trine.Hit], confidence: float, nothing_matches: bool) -> None:
+    def __init__(
+        self, hits: Iterable[_trine.Hit], confidence: float, nothing_matches: bool, heard: Iterable[str] = ()
+    ) -> None:
         super().__init__(hits)
         self.confidence = confidence
         self.nothing_matches = nothing_matches
+        self.heard = list(heard)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as a dict that json.dumps takes."""
         return {
             "confidence": self.confidence,
             "nothing_matches": self.nothing_matches,
+            "heard": self.heard,
             "hits": [hit.to_dict() for hit in self],
         }
 
@@ -146,6 +151,7 @@ class ProductSearch:
         candidates: int = 20,
         mixing: str = "early",
         calibrate: bool = True,
+        hearing: bool = True,
     ) -> SearchResult:
         """The best `k` products, best first, each a `Hit` with its reasons.
 
@@ -153,16 +159,19 @@ class ProductSearch:
         1 for image and text and 0.5 for audio; negative: away from it. `filter` is a condition on attributes, see
         `Filter`. `without`: texts of what hits shall not be. With `rerank` the best `candidates` are ranked again by how
         well the modalities agree. `mixing`: "early", the modalities' vectors are combined, or "late", their scores;
-        `calibrate` makes the weights mean the same whatever the model and the catalogue.
+        `calibrate` makes the weights mean the same whatever the model and the catalogue. With `hearing` clips are also
+        transcribed where the model can (see `Hearing`), and the result's `heard` quotes them; False: by the speech tower
+        alone, which is faster.
 
         >>> search.search(text="something sour", audio="question.wav", weights={"audio": 1})    # doctest: +SKIP
         [Hit(id='lemon', title='Lemon', score=0.731), ...]
         >>> search.search(image="milk.jpg", without="dairy", filter="price < 3")                # doctest: +SKIP
         """
+        clips = [_inputs.audio(value) for value in _several(audio)]
         found = self._search.search(
             [_inputs.image(value) for value in _several(image)],
             [_inputs.text(value) for value in _several(text)],
-            [_inputs.audio(value) for value in _several(audio)],
+            clips,
             k,
             candidates,
             rerank,
@@ -171,8 +180,14 @@ class ProductSearch:
             [_inputs.text(value) for value in _several(without)],
             _inputs.choice(mixing, "mixing", ("early", "late")) == "early",
             calibrate,
+            self._hearing if hearing and clips else None,
         )
         return SearchResult(*found)
+
+    @functools.cached_property
+    def _hearing(self) -> _trine.Hearing | None:
+        model = self._embedder._model
+        return _trine.Hearing.load(model) if _trine.Hearing.available(model) else None
 
     @property
     def products(self) -> list[_trine.Product]:

@@ -19,8 +19,8 @@ namespace {
 constexpr const char* kWho = "EmotionRecognizer";
 constexpr std::int64_t kMostHeads = 1'024;
 
-/// The text tower's network with blocks that have learned, attention pooling, a table of what each token alone says,
-/// and one linear layer for labels and groups.
+/// The text tower's network, whose blocks may have learned, attention pooling, a table of what each token alone says, and
+/// one linear layer for labels and groups.
 class TextHead {
  public:
   TextHead(const Embedder& embedder, const detail::Json& entry)
@@ -67,14 +67,14 @@ class TextHead {
 
   Description describe() const {
     return {{"tokens", "at most " + std::to_string(max_tokens_) + ", what follows is cut"},
-            {"features", "the text tower's network with its last blocks tuned, attention pooling, a table of tokens"},
+            {"features", "token vectors of the text tower's network, attention pooling, and a table of tokens"},
             {"head", "linear, sigmoid of " + std::to_string(labels_.size()) + " labels and " +
                          std::to_string(groups_.size()) + " groups"},
             {"trained_on", trained_on_}};
   }
 
  private:
-  /// What the network has learned: whole vectors, and matrices of low rank to be added.
+  /// What the network has learned, if it has: whole vectors, and matrices of low rank to be added.
   void add_differences(const Checkpoint& weights) {
     const std::string prefix = "encoder.";
     copy_weights(*network_, weights, prefix);

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "command.h"
+#include "trine/apps/hearing.h"
 #include "trine/apps/product_search.h"
 #include "trine/layers.h"
 
@@ -20,6 +21,7 @@ struct Options : CommonOptions {
   bool late = false;
   bool no_rerank = false;
   bool no_calibration = false;
+  bool direct = false;
   bool skip_unreadable = false;
 };
 
@@ -27,6 +29,7 @@ struct Options : CommonOptions {
 struct Asked {
   std::map<Modality, torch::Tensor> vectors;
   std::vector<std::pair<Modality, std::string>> skipped;  ///< why
+  std::vector<std::string> heard;                         ///< what was said in each clip
 };
 
 Query query_of(Modality modality, const std::string& input) {
@@ -40,10 +43,20 @@ Query query_of(Modality modality, const std::string& input) {
 Asked embed_query(const ProductSearch& search, const Options& options, Json& milliseconds) {
   Asked asked;
   Stopwatch watch;
+  std::optional<Hearing> hearing;
+  if (options.inputs.contains(Modality::audio) && !options.direct && Hearing::available(search.embedder())) {
+    hearing = Hearing::load(search.embedder());
+  }
   for (const auto& [modality, inputs] : options.inputs) {
     std::vector<torch::Tensor> rows;
     for (const std::string& input : inputs) {
       try {
+        if (modality == Modality::audio && hearing) {
+          const Heard heard = hearing->hear(std::filesystem::path(input));
+          rows.push_back(heard.vector);
+          asked.heard.push_back(heard.transcript.text);
+          continue;
+        }
         std::vector<Coverage> coverage;
         rows.push_back(search.embed(query_of(modality, input), &coverage).at(modality));
         say_coverage(modality, input, coverage[0]);
@@ -171,6 +184,9 @@ void run(Options options) {
   milliseconds["search"] = std::round(watch.lap() * 10) / 10;
 
   if (!options.json) {
+    for (const std::string& heard : asked.heard) {
+      say(heard.empty() ? "Nothing was heard in the clip." : "Heard: \"" + one_line(heard, 200) + "\".");
+    }
     print_table(found);
     say_how_sure(found);
     std::string times;
@@ -186,6 +202,7 @@ void run(Options options) {
   for (const auto& [modality, why] : asked.skipped) skipped[std::string(to_string(modality))] = why;
   for (const Hit& hit : found) hits.push_back(json_of(hit));
   print(Json{{"query", query},
+             {"heard", asked.heard.size() == 1 ? Json(asked.heard[0]) : Json(asked.heard)},
              {"skipped", skipped},
              {"confidence", found.confidence},
              {"nothing_matches", found.nothing_matches},
@@ -226,6 +243,7 @@ void add_search(CLI::App& app) {
   add_weights(*command, options->search.weights);
   command->add_flag("--late", options->late, "Combine the modalities' scores instead of their vectors");
   command->add_flag("--no-calibration", options->no_calibration, "Take the weights as they are, for plain cosines");
+  command->add_flag("--direct", options->direct, "Hear clips by the speech tower alone, without a transcript");
   command->add_flag("--no-rerank", options->no_rerank, "Leave out the ranking by how well the modalities agree");
   command->add_flag("--skip-unreadable", options->skip_unreadable,
                     "Go on without a picture or clip that cannot be read or is silent");

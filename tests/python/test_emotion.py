@@ -32,11 +32,15 @@ def test_seven_groups_and_28_labels(emotion):
         ("Thank you so much, this is wonderful!", "joy"),
         ("I hate this, you idiots make me furious.", "anger"),
         ("I'm so sorry, that is really sad news.", "sadness"),
-        ("Wow, I did not expect that at all!", "surprise"),
     ],
 )
 def test_plain_cases(emotion, text, group):
     assert emotion.text(text)[0].label == group
+
+
+def test_plain_labels(emotion):
+    assert emotion.text_labels("Thank you so much!")[0].label == "gratitude"
+    assert emotion.text_labels("Wow, I did not expect that at all!")[0].label == "surprise"
 
 
 def test_voices(emotion):

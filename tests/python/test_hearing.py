@@ -61,3 +61,15 @@ def test_models_without_speech_are_refused(tiny):
         trine.Hearing(tiny)
     with pytest.raises(TypeError, match="trine.Embedder"):
         trine.Hearing("models/default")
+
+
+def test_searches_hear_and_quote(default_model, hearing, tmp_path):
+    if not (default_model.directory / "catalogue.trine").is_file():
+        pytest.skip("the default model has no catalogue.trine yet")
+    path = tmp_path / "voice.wav"
+    save_wav(path, make_voice(1.5))
+    search = trine.ProductSearch(embedder=default_model)
+    found, direct = search.search(audio=path, k=3), search.search(audio=path, k=3, hearing=False)
+    assert found.heard == [hearing.hear(path).transcript.text] and direct.heard == []
+    assert found.to_dict()["heard"] == found.heard
+    assert search.search(text="a ripe banana", k=1).heard == []

@@ -1,10 +1,10 @@
 """Measures what a transcript beside the speech tower brings: spoken sentences, and products asked for by voice.
 
-    python models/default/evaluation/hearing.py MANIFESTS [--every 3]
+    python models/default/evaluation/hearing.py MANIFESTS [--sentences 2] [--every 6]
 
 MANIFESTS is a folder that make_manifests.py wrote; its split is measured. What was heard is kept in MANIFESTS/heard.jsonl
 and not decoded again, so a killed run goes on. `--every N` takes every N-th clip of a product (and the photo pairs whose
-clip is among them); all sentences are taken. The trust in a transcript is the model's own, fitted on val by
+clip is among them), `--sentences N` every N-th sentence, among all. The trust in a transcript is the model's own, fitted on val by
 ../train/fit_hearing.py. 95 % intervals: Wilson's for shares, bootstrap over clips for word error rates.
 """
 
@@ -116,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("manifests", type=Path)
     parser.add_argument("--every", type=int, default=1, help="take every N-th clip of a product")
+    parser.add_argument("--sentences", type=int, default=1, help="take every N-th sentence")
     options = parser.parse_args()
     model = trine.Embedder()
     clips, products = Clips(trine.Hearing(model), options.manifests), Products(model.directory)
@@ -125,7 +126,9 @@ def main():
     print("| figure | query | count | top-1 | 95 % interval | chance |\n|---|---|---|---|---|---|")
 
     rows = read_lines(options.manifests / "sentences.jsonl")
-    heard, sentences = clips.hear([row["audio"] for row in rows]), sorted({row["text"] for row in rows})
+    sentences = sorted({row["text"] for row in rows})
+    rows = rows[:: options.sentences]
+    heard = clips.hear([row["audio"] for row in rows])
     texts, right = model.embed_text(sentences), torch.tensor([sentences.index(row["text"]) for row in rows])
     for query, vectors in (("direct", heard.direct), ("transcript", heard.written), ("both", heard.both(*trust))):
         show("spoken sentence among all", query, vectors @ texts.T, right, 1 / len(sentences))
