@@ -78,7 +78,7 @@ TEST(DamageDetector, FindsInNewPicturesWhatItLearned) {
   for (std::size_t i = 0; i < test.images.size(); ++i) {
     const Damage damage = detector().inspect(test.images[i]);
     const bool damaged = test.labels[i].type != "intact";
-    right += damage.probability > 0.5f == damaged;
+    right += (damage.probability > 0.5f) == damaged;
     EXPECT_EQ(damage.trained_on, "squares");
     EXPECT_EQ(damage.types.empty(), !(damage.probability > 0.7f));
     EXPECT_EQ(damage.severity_name.empty(), damage.types.empty());

@@ -122,19 +122,17 @@ class Eye {
   EfficientNet network_;
 };
 
-/// The folder of the EfficientNet that looks at photos: "damage.encoder" or "image.encoder" of the model's config.
-fs::path eye_folder(const Embedder& embedder, const Json& config) {
+/// The folder of the EfficientNet that looks at photos: the model itself, or "image.encoder" of its config.
+fs::path eye_folder(const Embedder& embedder) {
+  const Json config = detail::read_json(kWho, embedder.directory() / "config.json");
   if (config.contains("architecture")) return embedder.directory();
-  for (const char* key : {"damage", "image"}) {
-    if (!config.contains(key) || !config.at(key).contains("encoder")) continue;
-    return detail::encoder_directory(kWho, embedder.directory(),
-                                     detail::get<std::string>(kWho, config.at(key), "encoder"));
+  const auto image = config.find("image");
+  if (image == config.end() || !image->contains("encoder")) {
+    detail::failure(kWho, "the config.json of ", embedder.directory(),
+                    " names no EfficientNet-Lite as \"image.encoder\", which looks at the photos");
   }
-  detail::failure(kWho, "the config.json of ", embedder.directory(),
-                  " names no EfficientNet-Lite under \"damage\" or \"image\", which looks at the photos");
+  return detail::encoder_directory(kWho, embedder.directory(), detail::get<std::string>(kWho, *image, "encoder"));
 }
-
-Json config_of(const Embedder& embedder) { return detail::read_json(kWho, embedder.directory() / "config.json"); }
 
 /// The types that the labels name, sorted.
 std::vector<std::string> types_of(const std::vector<ImageInput>& photos, const std::vector<DamageLabel>& labels,
@@ -218,13 +216,9 @@ struct DamageDetector::Impl {
 DamageDetector::DamageDetector(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
 DamageDetector DamageDetector::load(const Embedder& embedder, const fs::path& path) {
-  const Json config = config_of(embedder);
-  fs::path file = path;
-  if (file.empty()) {
-    if (!config.contains("damage")) {
-      detail::failure(kWho, "the model in ", embedder.directory(), " has no head for damage: fit one, or name a file");
-    }
-    file = embedder.directory() / detail::get<std::string>(kWho, config.at("damage"), "weights");
+  const fs::path file = path.empty() ? embedder.directory() / "damage.safetensors" : path;
+  if (path.empty() && !fs::exists(file)) {
+    detail::failure(kWho, "the model in ", embedder.directory(), " has no head for damage: fit one, or name a file");
   }
   const Checkpoint weights = Checkpoint::open(file);
   const auto told = [&](const char* key) {
@@ -232,7 +226,7 @@ DamageDetector DamageDetector::load(const Embedder& embedder, const fs::path& pa
     if (found == weights.metadata().end()) detail::failure(kWho, file, " is no head for damage: it has no ", key);
     return found->second;
   };
-  Eye eye(eye_folder(embedder, config));
+  Eye eye(eye_folder(embedder));
   if (told("encoder") != eye.architecture()) {
     detail::failure(kWho, file, " was trained on the maps of ", detail::shown(told("encoder")), ", the model has ",
                     eye.architecture());
@@ -253,7 +247,7 @@ DamageDetector DamageDetector::load(const Embedder& embedder, const fs::path& pa
 DamageDetector DamageDetector::fit(const Embedder& embedder, const std::vector<ImageInput>& photos,
                                    const std::vector<DamageLabel>& labels, const DamageOptions& options) {
   const std::vector<std::string> types = types_of(photos, labels, options);
-  Eye eye(eye_folder(embedder, config_of(embedder)));
+  Eye eye(eye_folder(embedder));
   Lesson lesson;
   for (std::size_t i = 0; i < photos.size(); ++i) {
     const auto type = std::ranges::find(types, labels[i].type);

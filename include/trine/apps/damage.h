@@ -48,7 +48,7 @@ struct DamageOptions {
 /// Errors: std::invalid_argument for the caller's mistakes, std::runtime_error for files.
 class TRINE_API DamageDetector {
  public:
-  /// `head`: a file that `save` wrote; by default that of the model's folder, as its config.json says under "damage".
+  /// `head`: a file that `save` wrote; by default damage.safetensors of the model's folder.
   static DamageDetector load(const Embedder& embedder, const std::filesystem::path& head = {});
   /// Trains a head on photos and what they show, two of each at least: a minute for a few hundred photos. The network
   /// that looks at them, the model's EfficientNet-Lite as it was pretrained, stays as it is. Takes 0.4 MB a photo.
