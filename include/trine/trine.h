@@ -4,6 +4,7 @@
 
 // 1. a file becomes samples
 #include "trine/input/audio.h"
+#include "trine/input/encode_image.h"
 #include "trine/input/image.h"
 #include "trine/input/modality.h"
 #include "trine/input/subtitles.h"
@@ -53,6 +54,7 @@
 // 5. a person gets something
 #include "trine/adaptive.h"
 #include "trine/apps/product_search.h"
+#include "trine/apps/video_search.h"
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned

@@ -3,6 +3,9 @@
 #include <system_error>
 
 namespace trine::python {
+
+void bind_video(py::module_& m);
+
 namespace {
 
 /// Beyond pybind11's own table (std::invalid_argument: ValueError, std::runtime_error: RuntimeError).
@@ -31,6 +34,7 @@ PYBIND11_MODULE(_trine, m) {
   bind_fusion(m);
   bind_search(m);
   bind_apps(m);
+  bind_video(m);
   bind_adaptive(m);
   bind_train(m);
   bind_advise(m);

@@ -28,13 +28,18 @@ from ._trine import (
     Encoding,
     Hit,
     ImageEncoder,
+    Moment,
     Product,
     Reason,
     Segment,
     Similarity,
+    Subtitle,
     TextEncoder,
     Tokenizer,
     Transcript,
+    Video,
+    VideoFrame,
+    WatchedVideo,
     __version__,
     load_clap,
     read_catalogue,
@@ -43,18 +48,24 @@ from .adaptive import AdaptiveInference
 from .classifier import Classifier
 from .embedder import Coverage, Description, Embedder
 from .encoder import Encoder, load_encoder
-from .input import read_audio, read_image, resize, whisper_mel
+from .input import read_audio, read_image, read_subtitles, read_video, resize, whisper_mel
 from .product_search import ProductSearch
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .transcriber import Transcriber
+from .video_search import VideoSearch
 from .video_understanding import VideoUnderstanding
 
 __all__ = [
     # input
     "Encoding",
+    "Subtitle",
     "Tokenizer",
+    "Video",
+    "VideoFrame",
     "read_audio",
     "read_image",
+    "read_subtitles",
+    "read_video",
     "resize",
     "whisper_mel",
     # encoders
@@ -86,10 +97,13 @@ __all__ = [
     "AdaptiveAnswer",
     "AdaptiveInference",
     "Hit",
+    "Moment",
     "Product",
     "ProductSearch",
     "Reason",
+    "VideoSearch",
     "VideoUnderstanding",
+    "WatchedVideo",
     "read_catalogue",
     # beside
     "train",
