@@ -134,7 +134,9 @@ TEST_F(VideoSearchTest, MomentsAreStretchesThatFit) {
 }
 
 TEST(Moment, SaysWhatFits) {
-  EXPECT_EQ((Moment{.seen = 0.934f, .heard = 0.01f, .read = 0.41f}).reasons(), "seen 0.93, read 0.41");
+  Moment moment;
+  moment.seen = 0.934f, moment.heard = 0.01f, moment.read = 0.41f;
+  EXPECT_EQ(moment.reasons(), "seen 0.93, read 0.41");
   EXPECT_EQ(Moment{}.reasons(), "");
 }
 
