@@ -3,9 +3,6 @@
 #include <system_error>
 
 namespace trine::python {
-
-void bind_video(py::module_& m);
-
 namespace {
 
 /// Beyond pybind11's own table (std::invalid_argument: ValueError, std::runtime_error: RuntimeError).

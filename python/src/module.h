@@ -28,6 +28,7 @@ void bind_embedder(py::module_& m);
 void bind_fusion(py::module_& m);
 void bind_search(py::module_& m);
 void bind_apps(py::module_& m);
+void bind_video(py::module_& m);
 void bind_adaptive(py::module_& m);
 void bind_train(py::module_& m);
 void bind_advise(py::module_& m);

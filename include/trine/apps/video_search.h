@@ -51,14 +51,14 @@ struct WatchedVideo {
 struct TRINE_API Moment {
   double start = 0;  ///< seconds
   double end = 0;
-  double best = 0;         ///< the time that fits best
-  std::int64_t frame = 0;  ///< its place in WatchedVideo::times
-  float score = 0;         ///< in [0, 1]: how much more than everyday things the text fits there
-  float seen = 0;          ///< the same of the picture alone,
-  float heard = 0;         ///< of the sound,
-  float read = 0;          ///< of the subtitles,
-  float together = 0;      ///< and of all three in time, by the temporal model; 0 without one
-  std::string subtitle;    ///< what is written there
+  double best = 0;            ///< the time that fits best
+  std::int64_t frame = 0;     ///< its place in WatchedVideo::times
+  float score = 0;            ///< in [0, 1]: how much more than everyday things the text fits there
+  float seen = 0;             ///< the same of the picture alone,
+  float heard = 0;            ///< of the sound,
+  float read = 0;             ///< of the subtitles,
+  float together = 0;         ///< and of all three in time, by the temporal model; 0 without one
+  std::string subtitle = {};  ///< what is written there
 
   /// "seen 0.93, read 0.41"
   std::string reasons() const;
