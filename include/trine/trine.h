@@ -4,6 +4,7 @@
 
 // 1. a file becomes samples
 #include "trine/input/audio.h"
+#include "trine/input/encode_image.h"
 #include "trine/input/image.h"
 #include "trine/input/modality.h"
 #include "trine/input/subtitles.h"
@@ -65,6 +66,7 @@
 #include "trine/apps/score.h"
 #include "trine/apps/support_agent.h"
 #include "trine/apps/sound.h"
+#include "trine/apps/video_search.h"
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned

@@ -34,6 +34,7 @@ PYBIND11_MODULE(_trine, m) {
   bind_hearing(m);
   bind_emotion(m);
   bind_support(m);
+  bind_video(m);
   bind_adaptive(m);
   bind_train(m);
   bind_advise(m);

@@ -33,6 +33,7 @@ void bind_emotion(py::module_& m);
 void bind_damage(py::module_& m);
 void bind_intent(py::module_& m);
 void bind_support(py::module_& m);
+void bind_video(py::module_& m);
 void bind_adaptive(py::module_& m);
 void bind_train(py::module_& m);
 void bind_advise(py::module_& m);

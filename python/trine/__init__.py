@@ -36,15 +36,20 @@ from ._trine import (
     Hit,
     ImageEncoder,
     Intent,
+    Moment,
     Product,
     Reason,
     Reply,
     Score,
     Segment,
     Similarity,
+    Subtitle,
     TextEncoder,
     Tokenizer,
     Transcript,
+    Video,
+    VideoFrame,
+    WatchedVideo,
     __version__,
     load_clap,
     read_catalogue,
@@ -56,21 +61,27 @@ from .embedder import Coverage, Description, Embedder, RecordGradients
 from .emotion import EmotionRecognizer, SoundRecognizer
 from .encoder import Encoder, load_encoder
 from .hearing import Hearing
-from .input import read_audio, read_image, resize, whisper_mel
+from .input import read_audio, read_image, read_subtitles, read_video, resize, whisper_mel
 from .intent import IntentClassifier
 from .pe_audio_video import PeAudioVideo
 from .product_search import ProductSearch, SearchResult
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .support_agent import SupportAgent
 from .transcriber import Transcriber
+from .video_search import VideoSearch
 from .video_understanding import VideoUnderstanding
 
 __all__ = [
     # input
     "Encoding",
+    "Subtitle",
     "Tokenizer",
+    "Video",
+    "VideoFrame",
     "read_audio",
     "read_image",
+    "read_subtitles",
+    "read_video",
     "resize",
     "whisper_mel",
     # encoders
@@ -116,6 +127,7 @@ __all__ = [
     "Hit",
     "Intent",
     "IntentClassifier",
+    "Moment",
     "Product",
     "ProductSearch",
     "Reason",
@@ -124,7 +136,9 @@ __all__ = [
     "SearchResult",
     "SoundRecognizer",
     "SupportAgent",
+    "VideoSearch",
     "VideoUnderstanding",
+    "WatchedVideo",
     "read_catalogue",
     # beside
     "train",

@@ -45,6 +45,15 @@ def path(value: PathLike) -> str:
     return name
 
 
+def file(value: PathLike | bytes, what: str) -> str | bytes:
+    """A path, or the bytes of a file."""
+    if _is_bytes(value):
+        return bytes(value)
+    if isinstance(value, (str, os.PathLike)):
+        return path(value)
+    raise TypeError(f"A {what} must be a path or the bytes of a file, not {_kind(value)}.")
+
+
 def image(value: ImageLike) -> str | Pixels:
     if isinstance(value, (str, os.PathLike)):
         return path(value)
@@ -161,18 +170,20 @@ def image_or_audio(value: Any, supported: list[str]) -> tuple[str, Any]:
 
 
 def videos(value: Any) -> tuple[list[Any], bool]:
-    """The videos as a list, each by its frames, and whether there was but one."""
-    if isinstance(value, (list, tuple)) and value and all(_is_video(v) for v in value):
-        return list(value), False
+    """The videos as a list, each by its frames or as a file, and whether there was but one."""
+    if isinstance(value, (list, tuple)) and value:
+        if all(_is_video(v) for v in value) or all(_is_video_file(v) for v in value):
+            return list(value), False
     return [value], True
 
 
-def frames(value: Any) -> list[Any]:
-    """The frames of one video."""
+def frames(value: Any, rate: float = 1, count: int = 0) -> list[Any]:
+    """The frames of one video; of a file `rate` a second, or `count` spread evenly."""
     if isinstance(value, (str, os.PathLike)) or _is_bytes(value):
-        raise ValueError("Files of videos are not read yet: give the frames, an array (T, H, W, 3) or a list of pictures.")
+        read = _trine.read_video(file(value, "video"), rate, count, False, False, DEFAULT_RATE)
+        return [frame.image for frame in read.frames]
     if not (_is_video(value) or isinstance(value, (list, tuple))):
-        raise ValueError("A video is an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures.")
+        raise ValueError("A video is a file, an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures.")
     if not len(value):
         raise ValueError("A video must have at least one frame.")
     return list(value)
@@ -220,6 +231,14 @@ def _is_clip(value: Any) -> bool:
 
 def _is_video(value: Any) -> bool:
     return getattr(value, "ndim", None) == 4 or isinstance(value, (list, tuple)) and not _is_clip(value)
+
+
+def _is_video_file(value: Any) -> bool:
+    """By its name; a list of other paths is one of pictures."""
+    if not isinstance(value, (str, os.PathLike)):
+        return False
+    kind = mimetypes.guess_type(os.fsdecode(value))[0] or ""
+    return kind.startswith("video/") or os.fsdecode(value).lower().endswith((".mkv", ".webm", ".gif"))
 
 
 def _is_pil(value: Any) -> bool:

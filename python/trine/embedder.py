@@ -131,31 +131,35 @@ class Embedder:
 
     def embed_video(
         self,
-        frames: Any,
+        video: Any,
         *,
+        frames_per_second: float = 1,
+        frames: int = 0,
         batch_size: int = 32,
         convert_to_numpy: bool = False,
         truncate_dim: int | None = None,
     ) -> Any:
-        """The frames of a video -> (D), a list of such -> (N, D): the mean of their vectors, at unit length again.
+        """What is seen in a video -> (D), in a list of them -> (N, D): the mean of its frames' vectors, at unit length again.
 
         Of PE-AV it is what the model makes of the frames together, in their order; the first call loads that tower once
-        more. Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
+        more. A video is a file (of which `frames_per_second` frames are taken, or `frames` spread evenly), an array
+        (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures. `VideoSearch` also hears it, reads its subtitles and
+        finds moments.
 
-        >>> model.embed_video(np.zeros((8, 224, 224, 3), np.uint8)).shape          # doctest: +SKIP
+        >>> model.embed_video("clip.mp4").shape                                    # doctest: +SKIP
         torch.Size([384])
         """
         options = _Options(batch_size, convert_to_numpy=convert_to_numpy, truncate_dim=truncate_dim)
-        videos, single = _inputs.videos(frames)
+        videos, single = _inputs.videos(video)
         means = [torch.empty(0, self.dim)]
-        for i, video in enumerate(videos):
+        for i, one in enumerate(videos):
+            pictures = _named(i, len(videos), _inputs.frames, one, frames_per_second, frames)
             if self._video is not None:
-                frames = _named(i, len(videos), _inputs.frames, video)
-                pixels = [self._video.preprocess(_named(i, len(videos), _inputs.pixels, frame)) for frame in frames]
+                pixels = [self._video.preprocess(_named(i, len(videos), _inputs.pixels, picture)) for picture in pictures]
                 vector = self._video.encode_video(torch.stack(pixels))[None]
                 means.append(torch.nn.functional.normalize(vector, dim=1))
                 continue
-            vectors, _ = self._vectors("image", dict(enumerate(_named(i, len(videos), _inputs.frames, video))), options)
+            vectors, _ = self._vectors("image", dict(enumerate(pictures)), options)
             means.append(torch.nn.functional.normalize(vectors.mean(0, keepdim=True), dim=1))
         return options.result(torch.cat(means), [], single)
 

@@ -42,6 +42,38 @@ def read_audio(source: _inputs.AudioLike, *, sample_rate: int = _inputs.DEFAULT_
     return _trine.read_audio(clip, sample_rate) if isinstance(clip, str) else clip
 
 
+def read_video(
+    source: _inputs.PathLike | bytes,
+    *,
+    frames_per_second: float = 1,
+    frames: int = 0,
+    sound: bool = True,
+    subtitles: bool = True,
+    sample_rate: int = _inputs.DEFAULT_RATE,
+) -> _trine.Video:
+    """A video as a `Video`: its frames as `VideoFrame(time, image)`, its sound as (samples, rate) and its subtitles.
+
+    `source` is a path or the bytes of an MP4, MOV, Matroska, WebM, AVI, Ogg, MPEG-TS, FLV, WMV, GIF or the like. Frames are
+    what is on screen at 0, 1, 2 ... s for `frames_per_second` 1, or `frames` spread evenly. What is missing or damaged is
+    in `notes`; RuntimeError where no frame can be had.
+
+    >>> video = trine.read_video("clip.mp4", frames=8)          # doctest: +SKIP
+    >>> video.frames[0].image.shape                             # doctest: +SKIP
+    (720, 1280, 3)
+    """
+    source = _inputs.file(source, "video")
+    return _trine.read_video(source, frames_per_second, frames, sound, subtitles, sample_rate)
+
+
+def read_subtitles(path: _inputs.PathLike) -> list[_trine.Subtitle]:
+    """The cues of a SubRip or WebVTT file as `Subtitle(start, end, text)`, tags left out; RuntimeError names a bad line.
+
+    >>> trine.read_subtitles("clip.srt")                        # doctest: +SKIP
+    [Subtitle(1.00, 3.50, 'A ripe banana.'), ...]
+    """
+    return _trine.read_subtitles(_inputs.path(path))
+
+
 def whisper_mel(samples: np.ndarray, *, mel_bands: int = 80) -> np.ndarray:
     """Whisper's log-mel features of 16 kHz samples (n) -> float32 (mel_bands, n / 160).
 

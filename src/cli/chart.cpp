@@ -29,30 +29,6 @@ std::string number(double value, int decimals) {
 /// A place in the picture.
 std::string px(double value) { return number(value, 1); }
 
-/// Text as XML takes it, without control characters.
-std::string escaped(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        out += "&amp;";
-        break;
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
-    }
-  }
-  return out;
-}
-
 /// The stretch of numbers that an axis shows.
 struct Axis {
   double low = std::numeric_limits<double>::infinity();
@@ -114,7 +90,7 @@ std::string mark(std::size_t index, double x, double y, double radius) {
 std::string text(double x, double y, const std::string& content, const std::string& anchor,
                  const std::string& more = "") {
   return "<text x=\"" + px(x) + "\" y=\"" + px(y) + "\" text-anchor=\"" + anchor + "\"" + more + ">" +
-         escaped(content) + "</text>\n";
+         xml_text(content) + "</text>\n";
 }
 
 std::string line(double x1, double y1, double x2, double y2, const char* colour) {
@@ -205,6 +181,29 @@ void draw(std::ostringstream& out, const Chart& chart) {
 }
 
 }  // namespace
+
+std::string xml_text(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? ' ' : c;
+    }
+  }
+  return out;
+}
 
 std::string chart_svg(const std::vector<Chart>& charts) {
   const std::string width = px(kWidth * static_cast<double>(std::max<std::size_t>(charts.size(), 1)));

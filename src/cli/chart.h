@@ -25,4 +25,7 @@ struct Chart {
 std::string chart_svg(const std::vector<Chart>& charts);
 std::string chart_svg(const Chart& chart);
 
+/// Text as XML takes it, without control characters.
+std::string xml_text(const std::string& text);
+
 }  // namespace trine::cli

@@ -1,5 +1,6 @@
 """The `trine` program: what it prints, where, and how it ends. Files it must refuse get a sentence, never more."""
 
+import base64
 import json
 import os
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import time
 import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ COMMANDS = (
     "index",
     "search",
     "ask",
+    "video",
     "classify",
     "describe",
     "train",
@@ -147,6 +150,11 @@ def test_help_begins_with_a_command(run):
         ["search", "--text", "a", "--weights", "text"],
         ["search", "--text", "a", "--weights", "words=1"],
         ["search", "--text", "a", "--weights", "text=nan"],
+        ["video"],
+        ["video", "a.mp4", "--sheet", "a.svg"],
+        ["video", "a.mp4", "--find", "a", "--sheet", "a.png"],
+        ["video", "a.mp4", "--find", "a", "--fps", "2", "--frames", "3"],
+        ["video", "a.mp4", "--find", "a", "--fps", "0"],
         ["transcribe"],
         ["transcribe", "a.wav", "--language"],
         ["embed"],
@@ -511,3 +519,42 @@ def test_bad_manifests(run, tiny_directory, index, tmp_path):
     ):
         path.write_text(content)
         refused(run(*arguments), word)
+
+
+# --- videos -----------------------------------------------------------------------------------------------------------
+
+WATCHED = GOLDEN / "video" / "h264_aac_text.mp4"
+
+
+def test_video_finds_moments(run, tmp_path):
+    options = ("--model", GOLDEN / "vision" / "clip", "--fps", "5", "--threads", "1")
+    sheet = tmp_path / "found.svg"
+    done = run("video", WATCHED, "--find", "A <red> apple", "--min-score", "0", "--sheet", sheet, "--json", *options)
+    assert done.returncode == 0, done.said
+    assert "its sound was left out: the model has no audio" in done.said
+    told = json.loads(done.stdout)
+    assert told["seconds"] == pytest.approx(1) and len(told["frames"]) == 5 and told["text"] == "A <red> apple"
+    assert [s["text"] for s in told["subtitles"]] == ["A red apple", "Milk & honey for two"]
+    moment = told["moments"][0]
+    assert 0 <= moment["start"] < moment["end"] <= 1.001 and 0 <= float(moment["score"]) <= 1
+    picture = ElementTree.parse(sheet).getroot()
+    namespace = "{http://www.w3.org/2000/svg}"
+    images = picture.findall(f"{namespace}image")
+    assert len(images) == len(told["moments"])
+    jpeg = base64.b64decode(images[0].get("href").removeprefix("data:image/jpeg;base64,"), validate=True)
+    assert trine.read_image(jpeg).shape[1] == 440
+    assert "A <red> apple" in [text.text for text in picture.iter(f"{namespace}text")]
+    table = run("video", WATCHED, "--find", "apple", "--min-score", "0", *options).stdout.decode()
+    assert table.startswith("#  from") and "0:00.0" in table
+    told = run("video", WATCHED, *options).stdout.decode()
+    assert "0:01.0, 5 frames looked at, 2 subtitles" in told
+
+
+def test_a_file_that_is_no_video_gets_a_sentence(run, tmp_path):
+    model = ("--model", GOLDEN / "vision" / "clip")
+    (tmp_path / "list.m3u8").write_text("#EXTM3U\nhttp://127.0.0.1/a.ts\n")
+    refused(run("video", tmp_path / "list.m3u8", "--find", "a", *model), "[read_video]", "a playlist")
+    refused(run("video", tmp_path / "missing.mp4", "--find", "a", *model), "missing.mp4")
+    refused(run("video", GOLDEN / "video" / "sound_only.m4a", *model), "no picture track")
+    (tmp_path / "bad.srt").write_text("no times\n")
+    refused(run("video", WATCHED, "--subtitles", tmp_path / "bad.srt", *model), "bad.srt", "line 1")

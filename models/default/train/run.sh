@@ -56,3 +56,7 @@ fi
 
 step "calibration"
 "$BUILD/bin/calibrate" --model $MODEL --photos "$DATA/grocery" --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10"
+
+step "temporal model of videos"
+"$PYTHON" $MODEL/train/train_video.py --data "$DATA" --corpus "$WORK/corpus" --work "$WORK/video" --out $MODEL/video \
+  2> >(tee -a "$WORK/video.jsonl" >&2)

@@ -58,4 +58,26 @@ Image decode_grey16_with_opencv(Bytes file) {
   return image;
 }
 
+std::vector<std::byte> encode_jpeg_with_opencv(const Image& image, int quality) {
+  cv::Mat bgr(image.height, image.width, CV_8UC3);
+  const std::uint8_t* in = image.pixels.data();
+  for (int y = 0; y < bgr.rows; ++y) {
+    std::uint8_t* out = bgr.ptr(y);
+    for (int x = 0; x < bgr.cols; ++x, in += 3, out += 3) {
+      out[0] = in[2];
+      out[1] = in[1];
+      out[2] = in[0];
+    }
+  }
+  std::vector<std::uint8_t> encoded;
+  try {
+    if (!cv::imencode(".jpg", bgr, encoded, {cv::IMWRITE_JPEG_QUALITY, quality})) encoded.clear();
+  } catch (const cv::Exception& error) {
+    failure("encode_jpeg", "OpenCV cannot encode the picture: ", error.err);
+  }
+  if (encoded.empty()) failure("encode_jpeg", "OpenCV cannot encode the picture");
+  const auto bytes = std::as_bytes(std::span(encoded));
+  return {bytes.begin(), bytes.end()};
+}
+
 }  // namespace trine::detail

@@ -12,4 +12,7 @@ Image decode_with_opencv(Bytes file);
 /// The same for 16-bit grey, which Pillow does not scale: values above 255 become 255.
 Image decode_grey16_with_opencv(Bytes file);
 
+/// The caller has checked size and quality.
+std::vector<std::byte> encode_jpeg_with_opencv(const Image& image, int quality);
+
 }  // namespace trine::detail
