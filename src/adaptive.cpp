@@ -236,7 +236,7 @@ struct Evidence {
   std::map<Modality, Tensor> chances;  ///< log (P)
 };
 
-struct Verdict {
+struct Finding {
   std::vector<Hit> hits;
   double odds = 0;  ///< log odds of the first hit's chance
 };
@@ -326,12 +326,12 @@ struct AdaptiveInference::Impl {
     return ((1 - policy.fusion_share) * product + policy.fusion_share * learned).log_softmax(0);
   }
 
-  Verdict verdict(const Evidence& evidence, Route route, const AdaptiveOptions& options) const {
+  Finding verdict(const Evidence& evidence, Route route, const AdaptiveOptions& options) const {
     const bool complex = route == Route::complex;
     const Tensor chances = complex ? weighed(evidence) : mixed(evidence);
     const SearchOptions wanted{.k = options.k, .candidates = complex ? options.wide_candidates : options.candidates};
-    Verdict verdict{.hits = complex ? search->rank(evidence.vectors, chances.exp().to(torch::kFloat32), wanted)
-                                    : search->search(evidence.vectors, wanted)};
+    Finding verdict{.hits = complex ? search->rank(evidence.vectors, chances.exp().to(torch::kFloat32), wanted)
+                                    : search->search(evidence.vectors, wanted).hits};
     if (verdict.hits.empty()) return {.hits = {}, .odds = -kMostOdds};
     verdict.odds = log_odds(chances[number.at(verdict.hits[0].id)].exp().item<double>());
     return verdict;
@@ -387,7 +387,7 @@ struct AdaptiveInference::Impl {
     std::vector<Judged> result;
     const auto answered = [&](const Evidence& evidence, Route route) {
       Watch watch;
-      Verdict found = verdict(evidence, route, first);
+      Finding found = verdict(evidence, route, first);
       if (searches != nullptr) (*searches)[route].push_back(watch.lap());
       return found;
     };
@@ -405,7 +405,7 @@ struct AdaptiveInference::Impl {
           part.vectors.erase(modality);
           part.chances.erase(modality);
         }
-        const Verdict found = answered(part, part.which.size() == 1 ? Route::simple : Route::moderate);
+        const Finding found = answered(part, part.which.size() == 1 ? Route::simple : Route::moderate);
         judged.answers[subset] = {.odds = found.odds,
                                   .confidence = corrected(policy.confidences, part.which, found.odds),
                                   .agreement = agreement(part),
@@ -682,7 +682,7 @@ AdaptiveAnswer AdaptiveInference::search(const Towers& query, const AdaptiveOpti
     const bool agree = i == 0 || impl_->agree(*answer.agreement), last = i + 1 == order.size();
     if (agree || last) {
       answer.route = i == 0 ? Route::simple : agree ? Route::moderate : Route::complex;
-      Verdict found = impl_->verdict(evidence, answer.route, options);
+      Finding found = impl_->verdict(evidence, answer.route, options);
       answer.confidence = corrected(impl_->policy.confidences, evidence.which, found.odds);
       answer.hits = std::move(found.hits);
     }

@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "detail/error.h"
+#include "detail/file.h"
 #include "detail/json.h"
 #include "detail/names.h"
 #include "detail/sha256.h"
@@ -17,6 +18,8 @@
 #include "encoders/sources.h"
 #include "encoders/windows.h"
 #include "trine/encoders/efficientnet.h"
+#include "trine/encoders/gradients.h"
+#include "trine/encoders/open_clip.h"
 #include "trine/encoders/whisper.h"
 #include "trine/heads.h"
 #include "trine/layers.h"
@@ -29,13 +32,15 @@ using torch::Tensor;
 namespace {
 
 constexpr const char* kWho = "Embedder";
-constexpr double kShortestClip = 0.1;  ///< seconds
+constexpr double kShortestClip = 0.1;   ///< seconds
+constexpr std::size_t kNameDigits = 8;  ///< of the fingerprint, in the name of a changed model
+constexpr const char* kProjection = "projection.";
 
 /// What follows an encoder: a linear layer if its weights name one.
 Linear load_projection(const std::optional<Checkpoint>& weights, std::int64_t in, std::int64_t out) {
-  if (!weights || !weights->contains("projection.weight")) return nullptr;
+  if (!weights || !weights->contains(kProjection + std::string("weight"))) return nullptr;
   Linear projection(in, out);
-  load_weights(*projection, *weights, "projection.");
+  load_weights(*projection, *weights, kProjection);
   return projection;
 }
 
@@ -61,18 +66,6 @@ Tensor truncated(const Tensor& vectors, std::int64_t truncate_dim) {
   return normalise(vectors.slice(1, 0, truncate_dim));
 }
 
-/// The files of a checkpoint directory that may decide what comes out of it.
-std::vector<fs::path> files_of(const fs::path& directory) {
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(directory)) {
-    const std::string kind = entry.path().extension().string();
-    const bool decides = kind == ".json" || kind == ".safetensors" || kind == ".txt" || kind == ".model";
-    if (decides && entry.is_regular_file()) files.push_back(entry.path());
-  }
-  std::ranges::sort(files);
-  return files;
-}
-
 }  // namespace
 
 struct Embedder::Impl {
@@ -93,15 +86,15 @@ struct Embedder::Impl {
   std::optional<Similarity> similarity;
   std::map<Modality, Calibration> calibration;
   std::vector<fs::path> sources;  ///< files, and folders of encoders, that the model was made of
+  detail::Json config;            ///< of a model of ours; null otherwise
+  mutable std::map<Modality, std::vector<TrainablePart>> trained;  ///< of towers with weights of their own
 
   explicit Impl(const fs::path& path) : directory(path) {
     const fs::path file = directory / "config.json";
     // OpenCLIP's directories have a file of another name, which load_encoder knows
-    const detail::Json config = fs::exists(directory / "open_clip_config.json") && !fs::exists(file)
-                                    ? detail::Json::object()
-                                    : detail::read_json(kWho, file);
-    if (detail::get_or<std::string>(kWho, config, "model_type", "") == "trine") {
-      load_model(config);
+    const detail::Json json = is_open_clip(directory) ? detail::Json::object() : detail::read_json(kWho, file);
+    if (detail::get_or<std::string>(kWho, json, "model_type", "") == "trine") {
+      load_model(json);
     } else {
       load_single_encoder();
     }
@@ -120,7 +113,8 @@ struct Embedder::Impl {
     for (const Modality m : kModalities) folders[m] = directory;
   }
 
-  void load_model(const detail::Json& config) {
+  void load_model(const detail::Json& json) {
+    config = json;
     sources.push_back(directory / "config.json");
     name = detail::get<std::string>(kWho, config, "name");
     trims = true;
@@ -222,6 +216,91 @@ struct Embedder::Impl {
   void require(Modality modality) const {
     if (has(modality)) return;
     detail::bad_argument(kWho, "the model in ", directory, " has no ", to_string(modality), " tower, it has ", known());
+  }
+
+  /// Of the keys of that head in its file.
+  static std::string head_prefix(Modality modality) { return modality == Modality::audio ? "" : kProjection; }
+
+  /// What follows a tower's encoder in a model of ours; null: nothing.
+  std::shared_ptr<torch::nn::Module> head_of(Modality modality) const {
+    const auto module = [](const auto& holder) -> std::shared_ptr<torch::nn::Module> {
+      return holder.is_empty() ? nullptr : holder.ptr();
+    };
+    switch (modality) {
+      case Modality::image:
+        return module(image_projection);
+      case Modality::text:
+        return module(text_projection);
+      case Modality::audio:
+        break;
+    }
+    return module(speech_head);
+  }
+
+  /// The encoder's parts with weights that are theirs alone, not of a mapped file.
+  const std::vector<TrainablePart>& trainable(Modality modality) const {
+    require(modality);
+    if (const auto known = trained.find(modality); known != trained.end()) return known->second;
+    Trainable* encoder = modality == Modality::image  ? dynamic_cast<Trainable*>(image.get())
+                         : modality == Modality::text ? dynamic_cast<Trainable*>(text.get())
+                                                      : dynamic_cast<Trainable*>(audio.get());
+    std::vector<TrainablePart> parts = encoder == nullptr ? std::vector<TrainablePart>() : encoder->trainable();
+    if (parts.empty()) {
+      detail::bad_argument(kWho, "the ", to_string(modality), " tower of ", directory,
+                           " cannot be trained: its family works with other weights than its checkpoint has");
+    }
+    const auto own = [](torch::nn::Module& module) {
+      for (const auto& [key, tensor] : state_dict(module)) Tensor(tensor).set_data(tensor.detach().clone());
+    };
+    for (const TrainablePart& part : parts) own(*part.module);
+    if (const auto head = head_of(modality)) own(*head);
+    return trained.emplace(modality, std::move(parts)).first->second;
+  }
+
+  /// The encoder's tensors by their names in the checkpoint, where they may differ from it.
+  std::map<std::string, Tensor> changed(Modality modality) const {
+    std::map<std::string, Tensor> tensors;
+    const auto parts = trained.find(modality);
+    if (parts == trained.end()) return tensors;
+    for (const TrainablePart& part : parts->second) {
+      for (const auto& [key, tensor] : state_dict(*part.module)) tensors.emplace(part.prefix + key, tensor);
+    }
+    return tensors;
+  }
+
+  void save_single(const fs::path& to) const {
+    std::map<std::string, Tensor> tensors;
+    for (const Modality m : kModalities) tensors.merge(changed(m));
+    detail::save_encoder(kWho, directory, tensors, to);
+  }
+
+  void save_model(const fs::path& to, const std::string& new_name) const {
+    detail::Json written = config;
+    written["name"] = new_name;
+    for (const Modality m : kModalities) {
+      if (!has(m)) continue;
+      const std::string place(to_string(m)), head = place + ".safetensors";
+      detail::Json& tower = written.at(place);
+      const bool tuned = trained.contains(m);
+      if (tuned || folders.at(m) == directory / tower.at("encoder").get<std::string>()) {
+        detail::save_encoder(kWho, folders.at(m), changed(m), to / place);
+        tower["encoder"] = place;
+      }
+      if (!tower.contains("weights")) continue;
+      const fs::path file = directory / tower.at("weights").get<std::string>();
+      tower["weights"] = head;
+      if (!tuned) {
+        detail::copy_file(kWho, file, to / head);
+      } else if (const auto module = head_of(m)) {
+        std::map<std::string, Tensor> tensors;
+        for (const auto& [key, tensor] : state_dict(*module)) tensors.emplace(head_prefix(m) + key, tensor);
+        save_tensors(to / head, tensors);
+      } else {
+        tower.erase("weights");  // they were the encoder's, which has them now
+      }
+    }
+    fs::create_directories(to);
+    detail::write_atomically(kWho, to / "config.json", [&](std::ostream& out) { out << written.dump(2) << '\n'; });
   }
 
   /// Unit vectors of texts that fit, and of what is cut of those that do not. -> (N, dim)
@@ -373,12 +452,41 @@ std::string Embedder::fingerprint() const {
   }
   for (const fs::path& source : impl_->sources) {
     const bool folder = fs::is_directory(source);
-    for (const fs::path& file : folder ? files_of(source) : std::vector{source}) {
+    for (const fs::path& file : folder ? detail::deciding_files(source) : std::vector{source}) {
       sum.add(file.lexically_relative(folder ? source : source.parent_path()).string() + '\0');
       sum.add_file(kWho, file);
     }
   }
+  for (const auto& [modality, parts] : impl_->trained) {
+    std::map<std::string, Tensor> tensors = impl_->changed(modality);
+    if (const auto head = impl_->head_of(modality)) tensors.merge(state_dict(*head));
+    for (const auto& [name, tensor] : tensors) {
+      const Tensor whole = tensor.contiguous();
+      sum.add(name + '\0');
+      sum.add(std::span(static_cast<const std::byte*>(whole.const_data_ptr()), whole.nbytes()));
+    }
+  }
   return detail::hex(sum.finish());
+}
+
+std::vector<std::pair<std::string, Tensor>> Embedder::weights(Modality modality) const {
+  std::vector<std::pair<std::string, Tensor>> weights;
+  const auto add = [&](const std::string& prefix, const torch::nn::Module& module) {
+    for (const auto& item : module.named_parameters()) {
+      if (item.value().requires_grad()) weights.emplace_back(prefix + item.key(), item.value());
+    }
+  };
+  for (const TrainablePart& part : impl_->trainable(modality)) add(part.prefix, *part.module);
+  if (const auto head = impl_->head_of(modality)) add(Impl::head_prefix(modality), *head);
+  return weights;
+}
+
+void Embedder::save(const fs::path& directory) const {
+  if (fs::exists(directory) && fs::equivalent(directory, impl_->directory)) {
+    detail::bad_argument("save", directory, " is the folder that the model was loaded from: choose another");
+  }
+  if (impl_->config.is_null()) return impl_->save_single(directory);
+  impl_->save_model(directory, impl_->trained.empty() ? name() : name() + "-" + fingerprint().substr(0, kNameDigits));
 }
 
 std::vector<Modality> Embedder::modalities() const {
@@ -398,7 +506,7 @@ Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const Embed
   impl_->require(Modality::image);
   if (options.batch_size < 1)
     detail::bad_argument("embed_images", "batch_size must be at least 1, it is ", options.batch_size);
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   const auto count = static_cast<std::int64_t>(images.size());
   if (options.coverage != nullptr) options.coverage->assign(images.size(), {.total = 1, .used = 1});
   Tensor vectors = torch::empty({count, dim()});
@@ -416,7 +524,7 @@ Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedO
   impl_->require(Modality::text);
   if (options.batch_size < 1)
     detail::bad_argument("embed_texts", "batch_size must be at least 1, it is ", options.batch_size);
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   const std::string prompt = prompt_of(impl_->text->prompts(), options);
   const auto count = static_cast<std::int64_t>(texts.size());
   if (options.coverage != nullptr) options.coverage->assign(texts.size(), {});
@@ -446,13 +554,13 @@ Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedO
     if (options.coverage != nullptr) (*options.coverage)[static_cast<std::size_t>(row)] = std::move(coverage);
   }
   if (!pieces.empty()) embed_pieces();
-  for (const std::int64_t row : long_texts) sums[row] = normalise(sums[row]);
+  for (const std::int64_t row : long_texts) sums[row] = normalise(sums[row].clone());  // gradients need what it was
   return truncated(sums, options.truncate_dim);
 }
 
 Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options) const {
   impl_->require(Modality::audio);
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   if (options.coverage != nullptr) options.coverage->assign(audios.size(), {});
   Tensor vectors = torch::empty({static_cast<std::int64_t>(audios.size()), dim()});
   for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on

@@ -95,8 +95,8 @@ class TRINE_API Embedder {
   const std::filesystem::path& directory() const;
   /// Of the model; an index remembers which model made its vectors.
   const std::string& name() const;
-  /// 64 hexadecimal digits of all that decides the vectors: the files of the model and of its encoders and describe().
-  /// Reads all of them.
+  /// 64 hexadecimal digits of all that decides the vectors: the files of the model and of its encoders, describe(), and
+  /// the weights that are no longer those of the files. Reads all of them.
   std::string fingerprint() const;
 
   /// One input -> (dim), of unit length.
@@ -141,6 +141,17 @@ class TRINE_API Embedder {
   /// What happens to an input, modality by modality: ("image.input", "short side to 256 px, bicubic ..."), ... A fact
   /// whose numbers come from a file is followed by ("image.input.source", "preprocessor_config.json: size, resample").
   Description describe() const;
+
+  /// What an optimiser may change in place: the weights of a modality's encoder by their names in its checkpoint, then
+  /// those of its head, from the input to the vector. Gradients are recorded under RecordGradients. From the first call
+  /// on the tower works with a copy of its own, which all copies of this Embedder share; no other call may run then.
+  /// Errors: std::invalid_argument for a modality that the model lacks and for a family that cannot be trained.
+  std::vector<std::pair<std::string, torch::Tensor>> weights(Modality modality) const;
+  /// Writes a model folder with the weights as they are; what `load` reads from it gives the same vectors (differences
+  /// of at most 1e-5). Encoders of a model of ours are written beside it where they were changed or lay beside it
+  /// before, else named as they were; a changed model has a name of its own. Each file is written atomically,
+  /// config.json of a model of ours last. Errors: std::invalid_argument for the folder it was loaded from.
+  void save(const std::filesystem::path& directory) const;
 
  private:
   struct Impl;

@@ -6,7 +6,9 @@
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
 #include "trine/input/modality.h"
+#include "trine/input/subtitles.h"
 #include "trine/input/text.h"
+#include "trine/input/video.h"
 
 // 2. samples become features
 #include "trine/checkpoint.h"
@@ -21,6 +23,7 @@
 #include "trine/encoders/distilbert.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/imagebind.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/mpnet.h"
@@ -44,6 +47,7 @@
 // 4. vectors meet
 #include "trine/attention.h"
 #include "trine/fusion.h"
+#include "trine/search/filter.h"
 #include "trine/search/index.h"
 #include "trine/search/query.h"
 #include "trine/search/rerank.h"
@@ -55,10 +59,12 @@
 #include "trine/apps/emotion.h"
 #include "trine/apps/hearing.h"
 #include "trine/apps/intent.h"
+#include "trine/apps/catalogue.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/reply.h"
 #include "trine/apps/score.h"
 #include "trine/apps/support_agent.h"
+#include "trine/apps/sound.h"
 #include "trine/apps/video_understanding.h"
 
 // beside: heads and fusion are learned

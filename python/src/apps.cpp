@@ -1,3 +1,4 @@
+#include "trine/apps/catalogue.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
 
@@ -14,16 +15,21 @@ py::dict attributes(const Product& product) {
   return result;
 }
 
+py::list names(const std::vector<std::filesystem::path>& paths) {
+  py::list result;
+  for (const auto& path : paths) result.append(path.string());
+  return result;
+}
+
 py::dict to_dict(const Product& product) {
-  py::list images;
-  for (const auto& image : product.images) images.append(image.string());
   py::dict result;
   result["id"] = product.id;
   result["title"] = product.title;
   result["description"] = product.description;
   result["attributes"] = attributes(product);
   result["keywords"] = product.keywords;
-  result["images"] = images;
+  result["images"] = names(product.images);
+  result["audio"] = names(product.audio);
   return result;
 }
 
@@ -32,6 +38,7 @@ py::dict to_dict(const Reason& reason) {
   result["modality"] = reason.modality;
   result["similarity"] = reason.similarity;
   result["support"] = reason.support;
+  result["verdict"] = to_string(reason.verdict);
   result["nearest"] = reason.nearest;
   return result;
 }
@@ -46,6 +53,7 @@ py::dict to_dict(const Hit& hit) {
   result["similarity"] = hit.similarity;
   result["consistency"] = hit.consistency;
   result["disagreement"] = hit.disagreement;
+  result["avoided"] = hit.avoided;
   result["reasons"] = reasons;
   result["sentence"] = hit.sentence();
   result["product"] = to_dict(hit.product);
@@ -54,10 +62,14 @@ py::dict to_dict(const Hit& hit) {
 
 py::dict to_dict(const IndexReport& report) {
   py::list skipped;
-  for (const auto& [path, why] : report.skipped) skipped.append(py::make_tuple(path.string(), why));
+  for (const SkippedMedia& one : report.skipped) {
+    skipped.append(
+        py::dict(py::arg("product") = one.product, py::arg("file") = one.file.string(), py::arg("why") = one.why));
+  }
   py::dict result;
   result["products"] = report.products;
   result["vectors"] = report.vectors;
+  result["embedded"] = report.embedded;
   result["skipped"] = skipped;
   return result;
 }
@@ -71,13 +83,27 @@ std::function<void(std::int64_t, std::int64_t)> reporter(const py::object& progr
   };
 }
 
+/// `add` or `update` for Python.
+auto changer(IndexReport (ProductSearch::*change)(const std::vector<Product>&, const IndexOptions&)) {
+  return [change](ProductSearch& self, const std::vector<Product>& products, const py::object& progress,
+                  const std::filesystem::path& partial) {
+    IndexReport report;
+    {
+      const py::gil_scoped_release unlocked;
+      report = (self.*change)(products, {.progress = reporter(progress), .partial = partial});
+    }
+    return to_dict(report);
+  };
+}
+
 void bind_product(py::module_& m) {
   py::class_<Product>(m, "Product", "A product of a catalogue.")
       .def(py::init([](std::string id, std::string title, std::string description,
                        std::vector<std::pair<std::string, std::string>> json_attributes,
-                       std::vector<std::string> keywords, std::vector<std::filesystem::path> images) {
-        return Product{std::move(id),       std::move(title), std::move(description), std::move(json_attributes),
-                       std::move(keywords), std::move(images)};
+                       std::vector<std::string> keywords, std::vector<std::filesystem::path> images,
+                       std::vector<std::filesystem::path> audio) {
+        return Product{std::move(id),       std::move(title),  std::move(description), std::move(json_attributes),
+                       std::move(keywords), std::move(images), std::move(audio)};
       }))
       .def_readonly("id", &Product::id, "What it is called in an index.")
       .def_readonly("title", &Product::title, "Its name.")
@@ -85,6 +111,7 @@ void bind_product(py::module_& m) {
       .def_property_readonly("attributes", &attributes, "Its attributes by name.")
       .def_readonly("keywords", &Product::keywords, "Other names and phrases it is asked for by.")
       .def_readonly("images", &Product::images, "Paths of pictures of it.")
+      .def_readonly("audio", &Product::audio, "Paths of clips of it.")
       .def(
           "to_dict", [](const Product& product) { return to_dict(product); }, "The same as a dict.")
       .def("__repr__", [](const Product& product) {
@@ -94,10 +121,12 @@ void bind_product(py::module_& m) {
   m.def("read_catalogue", &read_catalogue, py::arg("path"), NoGil(),
         R"(The products of a catalogue, as a list of Product.
 
-A catalogue is a file of JSON lines with id and title, and if wanted description, attributes, keywords and images
-(paths relative to the file). RuntimeError names the line and the key that is wrong.
+A catalogue is a file of JSON lines, or a table (.csv, .tsv), with id and title, and if wanted description, keywords,
+images and audio (paths relative to the file); any other key or column is an attribute. In a table a cell holds several
+keywords or paths separated by |, and a cell that is a number, true or false becomes one. RuntimeError names the line and
+the key or column that is wrong.
 
->>> trine.read_catalogue("catalogue.jsonl")[0]              # doctest: +SKIP
+>>> trine.read_catalogue("catalogue.csv")[0]                # doctest: +SKIP
 Product(id='banana', title='Banana'))");
 }
 
@@ -107,22 +136,26 @@ void bind_hit(py::module_& m) {
       .def_readonly("similarity", &Reason::similarity, "Cosine to the product's nearest vector.")
       .def_readonly("support", &Reason::support,
                     "The chance, in [0, 1], that this modality alone would give the product.")
+      .def_property_readonly(
+          "verdict", [](const Reason& reason) { return to_string(reason.verdict); },
+          "'supports', 'contradicts' (it is sure of another product) or 'neutral'.")
       .def_readonly("nearest", &Reason::nearest,
-                    "What of the product was nearest: 'title', 'description', 'keyword: green apple', 'picture'.")
+                    "Of the product: 'title', 'description', 'keyword: green apple', 'picture 1', 'clip 2'.")
       .def(
           "to_dict", [](const Reason& reason) { return to_dict(reason); }, "The same as a dict.")
       .def("__repr__", [](const Reason& reason) {
-        return py::str("Reason(modality={!r}, similarity={:.3f}, support={:.3f}, nearest={!r})")
-            .format(reason.modality, reason.similarity, reason.support, reason.nearest);
+        return py::str("Reason(modality={!r}, similarity={:.3f}, support={:.3f}, verdict={!r}, nearest={!r})")
+            .format(reason.modality, reason.similarity, reason.support, to_string(reason.verdict), reason.nearest);
       });
 
   py::class_<Hit>(m, "Hit", "A product that was found, and why.")
       .def_readonly("id", &Hit::id, "The product's id.")
       .def_readonly("title", &Hit::title, "The product's name.")
       .def_readonly("score", &Hit::score, "What hits are ranked by.")
-      .def_readonly("similarity", &Hit::similarity, "Cosine of the combined query.")
+      .def_readonly("similarity", &Hit::similarity, "Of the combined query.")
       .def_readonly("consistency", &Hit::consistency, "Geometric mean of the supports.")
       .def_readonly("disagreement", &Hit::disagreement, "Largest support minus smallest.")
+      .def_readonly("avoided", &Hit::avoided, "Largest cosine to a text of `without`, less what is usual.")
       .def_readonly("reasons", &Hit::reasons, "One Reason per modality of the query.")
       .def_readonly("product", &Hit::product, "The Product itself.")
       .def("sentence", &Hit::sentence, "The reasons as one English sentence.")
@@ -131,6 +164,32 @@ void bind_hit(py::module_& m) {
       .def("__repr__", [](const Hit& hit) {
         return py::str("Hit(id={!r}, title={!r}, score={:.3f})").format(hit.id, hit.title, hit.score);
       });
+}
+
+void bind_filter(py::module_& m) {
+  py::class_<Filter>(m, "Filter", R"(A condition on attributes.
+
+>>> cheap = trine.Filter("price < 30 and category in ('fruit', 'vegetable') and not organic == true")
+>>> cheap.matches({"price": 2.49, "category": "fruit"})
+True
+
+Comparisons are == != < <= > >= of an attribute with a number, a text in '' or "" or true and false, `in (...)` with some
+of these, and `contains` for a part of a text or an entry of a list; they are joined by and, or, not and parentheses.
+Names with other characters than letters, digits, _ and . stand in backticks. An attribute that is missing or of another
+type makes its comparison false. ValueError with the column of what is wrong.)")
+      .def(py::init([](const py::str& expression) { return Filter(utf8(expression)); }), py::arg("expression"))
+      .def(
+          "matches",
+          [](const Filter& self, const py::dict& values) {
+            const py::object dumps = py::module_::import("json").attr("dumps");
+            Attributes attributes;
+            for (const auto& [name, value] : values) {
+              attributes.emplace_back(utf8(py::str(name)), utf8(py::str(dumps(value))));
+            }
+            return self.matches(attributes);
+          },
+          py::arg("attributes"), "Whether attributes, a dict, fulfil it.")
+      .def_property_readonly("names", &Filter::names, "Of the attributes it asks for, sorted.");
 }
 
 void bind_video_understanding(py::module_& m) {
@@ -165,6 +224,7 @@ void bind_video_understanding(py::module_& m) {
 }  // namespace
 
 void bind_apps(py::module_& m) {
+  bind_filter(m);
   bind_product(m);
   bind_hit(m);
   bind_video_understanding(m);
@@ -172,25 +232,41 @@ void bind_apps(py::module_& m) {
       .def(py::init<Embedder>(), NoGil())
       .def(py::init<Embedder, const std::filesystem::path&>(), NoGil())
       .def_static("build",
-                  [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress) {
+                  [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress,
+                     const std::filesystem::path& partial) {
                     IndexReport report;
                     std::shared_ptr<ProductSearch> search;
                     {
                       const py::gil_scoped_release unlocked;
-                      search = std::make_shared<ProductSearch>(
-                          ProductSearch::build(embedder, catalogue, &report, reporter(progress)));
+                      search = std::make_shared<ProductSearch>(ProductSearch::build(
+                          embedder, catalogue, &report, {.progress = reporter(progress), .partial = partial}));
                     }
                     return py::make_tuple(std::move(search), to_dict(report));
                   })
+      .def("add", changer(&ProductSearch::add))
+      .def("update", changer(&ProductSearch::update))
+      .def("remove", &ProductSearch::remove, NoGil())
       .def("save", &ProductSearch::save, NoGil())
       .def(
           "search",
-          [](const ProductSearch& self, const std::map<Modality, torch::Tensor>& query, std::int64_t k,
-             std::int64_t candidates, bool rerank, const QueryWeights& weights) {
-            return self.search(query, {.k = k, .candidates = candidates, .weights = weights, .rerank = rerank});
+          [](const ProductSearch& self, std::vector<ImageInput> images, std::vector<std::string> texts,
+             std::vector<AudioInput> audio, std::int64_t k, std::int64_t candidates, bool rerank,
+             const QueryWeights& weights, const std::string& filter, std::vector<std::string> without, bool early,
+             bool calibrate) {
+            SearchResult found = self.search(Query{std::move(images), std::move(texts), std::move(audio)},
+                                             {.k = k,
+                                              .candidates = candidates,
+                                              .weights = weights,
+                                              .rerank = rerank,
+                                              .filter = filter.empty() ? Filter() : Filter(filter),
+                                              .without = std::move(without),
+                                              .mixing = early ? Mixing::early : Mixing::late,
+                                              .calibrate = calibrate});
+            return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches);
           },
           NoGil())
       .def("__len__", &ProductSearch::size)
+      .def("products", [](const ProductSearch& self) { return self.products(); })
       .def("product", &ProductSearch::product, py::return_value_policy::copy);
 }
 

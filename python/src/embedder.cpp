@@ -1,4 +1,5 @@
 #include "trine/embedder.h"
+#include "trine/encoders/gradients.h"
 
 #include "module.h"
 
@@ -79,7 +80,16 @@ void bind_embedder(py::module_& m) {
       .def("preprocess_image", &Embedder::preprocess_image, NoGil())
       .def("preprocess_audio", &Embedder::preprocess_audio, NoGil())
       .def("tokenize", &Embedder::tokenize, NoGil())
-      .def("describe", &Embedder::describe);
+      .def("describe", &Embedder::describe)
+      .def("fingerprint", &Embedder::fingerprint, NoGil())
+      .def("weights",
+           [](const Embedder& self, Modality modality) {
+             py::dict weights;
+             for (const auto& [name, tensor] : self.weights(modality)) weights[py::str(name)] = tensor;
+             return weights;
+           })
+      .def("save", &Embedder::save, NoGil());
+  py::class_<RecordGradients>(m, "RecordGradients").def(py::init<>());
 }
 
 }  // namespace trine::python

@@ -1,6 +1,8 @@
 #include "trine/encoders/encoder.h"
 
 #include "trine/encoders/clap.h"
+#include "trine/encoders/pe_audio_video.h"
+#include "trine/encoders/video.h"
 
 #include "module.h"
 
@@ -22,6 +24,23 @@ py::object load(const Make& make) {
   if (encoder.image) return py::cast(std::move(encoder.image));
   if (encoder.text) return py::cast(std::move(encoder.text));
   return py::cast(std::move(encoder.audio));
+}
+
+/// By the reference's names, those that there are.
+py::dict to_dict(const PeEmbeddings& found) {
+  py::dict result;
+  const auto add = [&](const char* name, const torch::Tensor& vectors) {
+    if (vectors.defined()) result[name] = vectors;
+  };
+  add("audio", found.audio);
+  add("video", found.video);
+  add("audio_video", found.audio_video);
+  add("text_audio", found.text_audio);
+  add("text_video", found.text_video);
+  add("text_audio_video", found.text_audio_video);
+  add("audio_plus_text", found.audio_plus_text);
+  add("video_plus_text", found.video_plus_text);
+  return result;
 }
 
 }  // namespace
@@ -97,6 +116,13 @@ void bind_encoders(py::module_& m) {
       py::arg("directory"));  // trine.load_encoder says what it does
 
   m.def(
+      "load_video_encoder",
+      [](const std::filesystem::path& directory) -> std::unique_ptr<ImageEncoder> {
+        return load_video_encoder(directory);
+      },
+      py::arg("directory"), NoGil());
+
+  m.def(
       "load_clap",
       [](const std::filesystem::path& directory, bool whole_clips, std::optional<std::uint32_t> seed,
          bool fuse_short_clips) {
@@ -118,6 +144,40 @@ void bind_encoders(py::module_& m) {
 >>> clap = trine.load_clap("clap-htsat-fused", whole_clips=True)            # doctest: +SKIP
 >>> clap.audio.encode(trine.read_audio("rain.wav", sample_rate=0)).shape    # doctest: +SKIP
 torch.Size([1, 512]))");
+
+  py::class_<PeAudioVideo>(m, "PeAudioVideo")
+      .def_static(
+          "load",
+          [](const std::filesystem::path& directory, double max_seconds) {
+            return PeAudioVideo::load(directory, {.max_seconds = max_seconds});
+          },
+          NoGil())
+      .def_property_readonly("dim", &PeAudioVideo::dim)
+      .def_property_readonly("has_audio", &PeAudioVideo::has_audio)
+      .def_property_readonly("has_video", &PeAudioVideo::has_video)
+      .def_property_readonly("pairs",
+                             [](const PeAudioVideo& self) {
+                               std::vector<std::string> names;
+                               for (const PePair pair : self.pairs()) names.emplace_back(to_string(pair));
+                               return names;
+                             })
+      .def("embed",
+           [](const PeAudioVideo& self, std::optional<Audio> audio, std::optional<std::vector<Image>> video,
+              std::optional<std::vector<std::string>> text) {
+             PeEmbeddings found;
+             {
+               const py::gil_scoped_release unlocked;
+               found = self.embed({.audio = std::move(audio), .video = std::move(video), .text = std::move(text)});
+             }
+             return to_dict(found);
+           })
+      .def(
+          "logits",
+          [](const PeAudioVideo& self, const std::string& pair, const torch::Tensor& a, const torch::Tensor& b) {
+            return self.logits(pe_pair(pair), a, b);
+          },
+          NoGil())
+      .def("describe", &PeAudioVideo::describe);
 }
 
 }  // namespace trine::python

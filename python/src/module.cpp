@@ -31,6 +31,8 @@ PYBIND11_MODULE(_trine, m) {
   bind_fusion(m);
   bind_search(m);
   bind_apps(m);
+  bind_hearing(m);
+  bind_emotion(m);
   bind_support(m);
   bind_adaptive(m);
   bind_train(m);

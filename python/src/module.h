@@ -28,6 +28,8 @@ void bind_embedder(py::module_& m);
 void bind_fusion(py::module_& m);
 void bind_search(py::module_& m);
 void bind_apps(py::module_& m);
+void bind_hearing(py::module_& m);
+void bind_emotion(py::module_& m);
 void bind_damage(py::module_& m);
 void bind_intent(py::module_& m);
 void bind_support(py::module_& m);

@@ -206,6 +206,10 @@ FitOptions fit_options(const py::dict& given) {
   take("modality_dropout", o.modality_dropout);
   take("patience", o.patience);
   take("seed", o.seed);
+  for (const auto& name : given["tune"].cast<std::vector<std::string>>()) o.tune.push_back(modality(name));
+  take("tower_learning_rate", o.tower_learning_rate);
+  take("tune_blocks", o.tune_blocks);
+  take("tower_batch", o.tower_batch);
   if (!given["folder"].is_none()) take("folder", o.folder);
   take("checkpoint_seconds", o.checkpoint_seconds);
   return o;

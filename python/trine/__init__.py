@@ -30,13 +30,16 @@ from ._trine import (
     Damage,
     Encoders,
     Encoding,
+    Filter,
     Finding,
+    Heard,
     Hit,
     ImageEncoder,
     Intent,
     Product,
     Reason,
     Reply,
+    Score,
     Segment,
     Similarity,
     TextEncoder,
@@ -49,11 +52,14 @@ from ._trine import (
 from .adaptive import AdaptiveInference
 from .classifier import Classifier
 from .damage import DamageDetector
-from .embedder import Coverage, Description, Embedder
+from .embedder import Coverage, Description, Embedder, RecordGradients
+from .emotion import EmotionRecognizer, SoundRecognizer
 from .encoder import Encoder, load_encoder
+from .hearing import Hearing
 from .input import read_audio, read_image, resize, whisper_mel
 from .intent import IntentClassifier
-from .product_search import ProductSearch
+from .pe_audio_video import PeAudioVideo
+from .product_search import ProductSearch, SearchResult
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .support_agent import SupportAgent
 from .transcriber import Transcriber
@@ -73,6 +79,7 @@ __all__ = [
     "Encoder",
     "Encoders",
     "ImageEncoder",
+    "PeAudioVideo",
     "Similarity",
     "Segment",
     "TextEncoder",
@@ -84,9 +91,11 @@ __all__ = [
     "Coverage",
     "Description",
     "Embedder",
+    "RecordGradients",
     # fusion
     "fusion",
     # search
+    "Filter",
     "Index",
     "Match",
     "RerankScore",
@@ -100,7 +109,10 @@ __all__ = [
     "Conversation",
     "Damage",
     "DamageDetector",
+    "EmotionRecognizer",
     "Finding",
+    "Heard",
+    "Hearing",
     "Hit",
     "Intent",
     "IntentClassifier",
@@ -108,6 +120,9 @@ __all__ = [
     "ProductSearch",
     "Reason",
     "Reply",
+    "Score",
+    "SearchResult",
+    "SoundRecognizer",
     "SupportAgent",
     "VideoUnderstanding",
     "read_catalogue",

@@ -10,6 +10,8 @@ from pathlib import Path
 
 # What the library reads: weights under the names it looks for, configs, tokenizers; no second copy in another format.
 FILES = ["*.json", "*.txt", "*.model", "model.safetensors", "model-*.safetensors", "[0-9]*_*/model.safetensors"]
+# What OpenCLIP keeps its weights in; not asked for where there is a model.safetensors, which then holds the same.
+OPEN_CLIP = ["open_clip_model.safetensors"]
 _IGNORED = ["onnx/*", "openvino/*", "coreml/*"]
 
 
@@ -24,7 +26,9 @@ def locate(model: str, *, revision: str | None = None, local_files_only: bool = 
     if directory.exists() or not is_name(model):
         return directory
     found = download(model, revision=revision, local_files_only=local_files_only)
-    if not any(found.glob("model*.safetensors")) and not any(found.glob("*/model.safetensors")):
+    if not _has_weights(found) and (found / "open_clip_config.json").is_file():
+        found = download(model, revision=revision, local_files_only=local_files_only, patterns=[*FILES, *OPEN_CLIP])
+    if not _has_weights(found) and not (found / OPEN_CLIP[0]).is_file():
         raise FileNotFoundError(
             f"{model} on the Hugging Face Hub has no model.safetensors. Where it has weights in another format, this "
             f"makes one of them: trine convert {model} {model.split('/')[1]}"
@@ -56,6 +60,10 @@ def download(
             ) from error
         reason = " ".join(str(error).split())[:300]
         raise FileNotFoundError(f"There is no folder {model!r}, and the Hugging Face Hub gave no {at}: {reason}") from error
+
+
+def _has_weights(directory: Path) -> bool:
+    return any(directory.glob("model*.safetensors")) or any(directory.glob("*/model.safetensors"))
 
 
 def _is_offline(huggingface_hub) -> bool:

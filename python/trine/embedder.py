@@ -139,7 +139,8 @@ class Embedder:
     ) -> Any:
         """The frames of a video -> (D), a list of such -> (N, D): the mean of their vectors, at unit length again.
 
-        Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
+        Of PE-AV it is what the model makes of the frames together, in their order; the first call loads that tower once
+        more. Frames are an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures; files of videos are not read yet.
 
         >>> model.embed_video(np.zeros((8, 224, 224, 3), np.uint8)).shape          # doctest: +SKIP
         torch.Size([384])
@@ -148,6 +149,12 @@ class Embedder:
         videos, single = _inputs.videos(frames)
         means = [torch.empty(0, self.dim)]
         for i, video in enumerate(videos):
+            if self._video is not None:
+                frames = _named(i, len(videos), _inputs.frames, video)
+                pixels = [self._video.preprocess(_named(i, len(videos), _inputs.pixels, frame)) for frame in frames]
+                vector = self._video.encode_video(torch.stack(pixels))[None]
+                means.append(torch.nn.functional.normalize(vector, dim=1))
+                continue
             vectors, _ = self._vectors("image", dict(enumerate(_named(i, len(videos), _inputs.frames, video))), options)
             means.append(torch.nn.functional.normalize(vectors.mean(0, keepdim=True), dim=1))
         return options.result(torch.cat(means), [], single)
@@ -257,6 +264,11 @@ class Embedder:
             shares[list(values)] = self._model.probabilities(modality, vectors, candidates)
         return shares[0] if single else shares
 
+    @functools.cached_property
+    def _video(self) -> _trine.ImageEncoder | None:
+        """What takes the frames of a video together, where the checkpoint has it."""
+        return _trine.load_video_encoder(self.directory)
+
     def preprocess_image(self, image: _inputs.ImageLike) -> torch.Tensor:
         """What of a picture enters the network: resized, cropped, normalised -> (3, H, W).
 
@@ -318,6 +330,34 @@ class Embedder:
         'mean over tokens'
         """
         return Description(self._model.describe())
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hexadecimal digits of all that decides the vectors: files, description, changed weights. Reads all of them."""
+        return self._model.fingerprint()
+
+    def weights(self, modality: str) -> dict[str, torch.Tensor]:
+        """What an optimiser may change in place: the weights of a tower, from the input to the vector, by their names.
+
+        Vectors depend on them under `RecordGradients`, the only time that gradients are recorded. From the first call on
+        the tower works with a copy of its own; no other call may run then. ValueError for a modality that the model lacks
+        and for a family that cannot be trained. `trine.train.fit(..., tune=[modality])` does all of this.
+
+        >>> optimiser = torch.optim.AdamW(model.weights("text").values(), 2e-5)     # doctest: +SKIP
+        >>> with trine.RecordGradients():                                           # doctest: +SKIP
+        ...     loss = 1 - model.embed_text("a lemon") @ model.embed_image("lemon.jpg")
+        >>> loss.backward(); optimiser.step(); model.save("tuned")                  # doctest: +SKIP
+        """
+        return self._model.weights(modality)
+
+    def save(self, directory: _inputs.PathLike) -> None:
+        """Writes a model folder with the weights as they are, for `Embedder(directory)`, C++ and the `trine` command.
+
+        ValueError for the folder that the model was loaded from.
+
+        >>> model.save("tuned")                                     # doctest: +SKIP
+        """
+        self._model.save(_inputs.path(directory))
 
     def verify(self, *, against: _inputs.PathLike | None = None, golden: bool = False) -> Report:
         """Compares every stage with the reference implementation, see `trine.verify.verify`; print it to read the table.
@@ -385,6 +425,21 @@ class Embedder:
                 bar.advance(len(batch))
         _warn_if_cut(coverage, modality)
         return torch.cat(parts), coverage
+
+
+class RecordGradients:
+    """While it lasts, embeddings made in this thread are functions of `Embedder.weights`, for autograd.
+
+    >>> with trine.RecordGradients():                               # doctest: +SKIP
+    ...     loss = model.embed_text(texts).var()
+    """
+
+    def __enter__(self) -> RecordGradients:
+        self._recording = _trine.RecordGradients()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._recording = None
 
 
 class Coverage(dict):

@@ -5,12 +5,40 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Union
 
 from . import _inputs, _trine
 from .embedder import Embedder
 
-_KEYS = ("id", "title", "description", "attributes", "keywords", "images")
+Catalogue = Union[_inputs.PathLike, Iterable[Union[Mapping[str, Any], _trine.Product]]]
+
+_KEYS = ("id", "title", "description", "attributes", "keywords", "image", "images", "audio")
+
+
+
+class SearchResult(list):
+    """The hits of a search, best first: a list of `Hit` that also says how sure it is.
+
+    >>> found = search.search(text="a ripe banana")                             # doctest: +SKIP
+    >>> found[0].title, found.confidence, found.nothing_matches                 # doctest: +SKIP
+    ('Banana', 0.97, False)
+
+    confidence: the chance that the first hit is the right product. nothing_matches: the catalogue seems to lack what was
+    asked for; the hits are the nearest it has.
+    """
+
+    def __init__(self, hits: Iterable[_trine.Hit], confidence: float, nothing_matches: bool) -> None:
+        super().__init__(hits)
+        self.confidence = confidence
+        self.nothing_matches = nothing_matches
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as a dict that json.dumps takes."""
+        return {
+            "confidence": self.confidence,
+            "nothing_matches": self.nothing_matches,
+            "hits": [hit.to_dict() for hit in self],
+        }
 
 
 class ProductSearch:
@@ -34,35 +62,71 @@ class ProductSearch:
     def build(
         cls,
         embedder: Embedder,
-        catalogue: _inputs.PathLike | Iterable[Mapping[str, Any] | _trine.Product],
+        catalogue: Catalogue,
         *,
         progress: Callable[[int, int], None] | None = None,
+        partial: _inputs.PathLike | None = None,
     ) -> ProductSearch:
-        """Embeds a catalogue: title (in several phrasings), description, keywords and pictures of each product.
+        """Embeds a catalogue: title (in several phrasings), description, keywords, pictures and clips of each product.
 
-        `catalogue` is a file of JSON lines (see `read_catalogue`) or a list of dicts with the same keys: id and title,
-        and if wanted description, attributes, keywords, images (paths). `progress(done, total)` is called after each
-        product. Pictures that cannot be read are skipped, with a warning; `report` lists them.
+        `catalogue` is a file (see `read_catalogue`) or a list of dicts with the same keys: id and title, and if wanted
+        description, keywords, images and audio (paths), attributes; any other key is an attribute.
+        `progress(done, total)` is called after each product. Pictures and clips that cannot be read are skipped, with a
+        warning; `report` lists them. `partial` is a file that what is done goes into from time to time: work that was
+        killed goes on from there.
 
-        >>> fruit = [{"id": "banana", "title": "Banana", "images": ["banana.jpg"]}]
+        >>> fruit = [{"id": "banana", "title": "Banana", "price": 0.99, "images": ["banana.jpg"]}]
         >>> search = trine.ProductSearch.build(trine.Embedder(), fruit)         # doctest: +SKIP
         >>> search.save("fruit.trine")                                          # doctest: +SKIP
         """
-        if isinstance(catalogue, str) or hasattr(catalogue, "__fspath__"):
-            products = _trine.read_catalogue(_inputs.path(catalogue))
-        else:
-            products = [_product(row, number) for number, row in enumerate(catalogue)]
-        if len({product.id for product in products}) != len(products):
-            raise ValueError("The ids of a catalogue must differ; there is one that comes twice.")
         self = cls.__new__(cls)
         self._embedder = _checked(embedder)
-        self._search, self._report = _trine.ProductSearch.build(embedder._model, products, progress)
-        if skipped := self._report["skipped"]:
-            path, why = skipped[0]
-            warnings.warn(
-                f"Pictures that could not be read were skipped: {len(skipped)}, the first {path}: {why}", stacklevel=2
-            )
+        self._search, self._report = _trine.ProductSearch.build(
+            embedder._model, _products(catalogue), progress, _partial(partial)
+        )
+        self._warn()
         return self
+
+    def add(
+        self,
+        products: Catalogue,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        partial: _inputs.PathLike | None = None,
+    ) -> dict[str, Any]:
+        """Adds products that are not there yet, and returns what `report` then says.
+
+        >>> search.add([{"id": "lemon", "title": "Lemon"}])["embedded"]        # doctest: +SKIP
+        1
+        """
+        self._report = self._search.add(_products(products), progress, _partial(partial))
+        self._warn()
+        return self._report
+
+    def update(
+        self,
+        products: Catalogue,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+        partial: _inputs.PathLike | None = None,
+    ) -> dict[str, Any]:
+        """Adds new products and replaces those of the same id.
+
+        Only new ones and those are embedded whose texts, pictures or clips have changed.
+
+        >>> search.update("catalogue.jsonl")                                    # doctest: +SKIP
+        {'products': 81, 'vectors': 648, 'embedded': 2, 'skipped': []}
+        """
+        self._report = self._search.update(_products(products), progress, _partial(partial))
+        self._warn()
+        return self._report
+
+    def remove(self, ids: str | Iterable[str]) -> None:
+        """Removes products by their ids; ValueError where one is not there, and nothing is removed.
+
+        >>> search.remove(["lemon"])                                            # doctest: +SKIP
+        """
+        self._search.remove([_inputs.text(id, "id") for id in ([ids] if isinstance(ids, str) else ids)])
 
     def save(self, path: _inputs.PathLike) -> None:
         """Writes the index with its catalogue to one file: beside, synced, renamed."""
@@ -71,25 +135,49 @@ class ProductSearch:
     def search(
         self,
         *,
-        image: _inputs.ImageLike | None = None,
-        text: str | None = None,
-        audio: _inputs.AudioLike | None = None,
+        image: _inputs.ImageLike | list[_inputs.ImageLike] | None = None,
+        text: str | list[str] | None = None,
+        audio: _inputs.AudioLike | list[_inputs.AudioLike] | None = None,
         weights: Mapping[str, float] | None = None,
+        filter: str | None = None,
+        without: str | list[str] | None = None,
         k: int = 10,
         rerank: bool = True,
         candidates: int = 20,
-    ) -> list[_trine.Hit]:
+        mixing: str = "early",
+        calibrate: bool = True,
+    ) -> SearchResult:
         """The best `k` products, best first, each a `Hit` with its reasons.
 
-        Inputs are those of `Embedder`. `weights` are by modality, by default 1 for image and text and 0.5 for
-        audio; negative: away from it. With `rerank` the best `candidates` are ranked again by how well the
-        modalities agree.
+        Inputs are those of `Embedder`; several of a modality count as their mean. `weights` are by modality, by default
+        1 for image and text and 0.5 for audio; negative: away from it. `filter` is a condition on attributes, see
+        `Filter`. `without`: texts of what hits shall not be. With `rerank` the best `candidates` are ranked again by how
+        well the modalities agree. `mixing`: "early", the modalities' vectors are combined, or "late", their scores;
+        `calibrate` makes the weights mean the same whatever the model and the catalogue.
 
         >>> search.search(text="something sour", audio="question.wav", weights={"audio": 1})    # doctest: +SKIP
         [Hit(id='lemon', title='Lemon', score=0.731), ...]
+        >>> search.search(image="milk.jpg", without="dairy", filter="price < 3")                # doctest: +SKIP
         """
-        query = self._embedder.embed_each(image=image, text=text, audio=audio)
-        return self._search.search(query, k, candidates, rerank, _inputs.weights(weights))
+        found = self._search.search(
+            [_inputs.image(value) for value in _several(image)],
+            [_inputs.text(value) for value in _several(text)],
+            [_inputs.audio(value) for value in _several(audio)],
+            k,
+            candidates,
+            rerank,
+            _inputs.weights(weights),
+            _inputs.text(filter or "", "filter"),
+            [_inputs.text(value) for value in _several(without)],
+            _inputs.choice(mixing, "mixing", ("early", "late")) == "early",
+            calibrate,
+        )
+        return SearchResult(*found)
+
+    @property
+    def products(self) -> list[_trine.Product]:
+        """All of them, in the order of the catalogue."""
+        return self._search.products()
 
     def product(self, id: str) -> _trine.Product:
         """The product of an id; ValueError where there is none."""
@@ -102,8 +190,19 @@ class ProductSearch:
 
     @property
     def report(self) -> dict[str, Any] | None:
-        """What `build` did: {"products", "vectors", "skipped": [(path, why), ...]}; None for a loaded index."""
+        """What `build`, `add` or `update` did last; None for an index that was loaded.
+
+        {"products", "vectors" (of the index), "embedded" (products that were), "skipped": [{"product", "file", "why"}]}
+        """
         return self._report
+
+    def _warn(self) -> None:
+        if skipped := self._report["skipped"]:
+            first = skipped[0]
+            warnings.warn(
+                f"What could not be read was skipped: {len(skipped)}, the first {first['file']}: {first['why']}",
+                stacklevel=3,
+            )
 
     def __len__(self) -> int:
         return len(self._search)
@@ -118,26 +217,48 @@ def _checked(embedder: Embedder) -> Embedder:
     return embedder
 
 
+def _several(value: Any) -> list[Any]:
+    return [] if value is None else _inputs.split(value)[0]
+
+
+def _partial(path: _inputs.PathLike | None) -> str:
+    return "" if path is None else _inputs.path(path)
+
+
+def _products(catalogue: Catalogue) -> list[_trine.Product]:
+    if isinstance(catalogue, str) or hasattr(catalogue, "__fspath__"):
+        return _trine.read_catalogue(_inputs.path(catalogue))
+    return [_product(row, number) for number, row in enumerate(catalogue)]
+
+
 def _product(row: Mapping[str, Any] | _trine.Product, number: int) -> _trine.Product:
     if isinstance(row, _trine.Product):
         return row
     if not isinstance(row, Mapping):
         raise TypeError(f"Product {number} must be a dict, not {type(row).__name__}.")
-    if unknown := set(row) - set(_KEYS):
-        raise ValueError(f"Product {number} has the key {unknown.pop()!r}: wanted {', '.join(_KEYS)}.")
     try:
         if not row["id"] or not row["title"]:
             raise ValueError("id and title must not be empty")
+        others = {key: value for key, value in row.items() if key not in _KEYS}
+        attributes = {**others, **(row.get("attributes") or {})}
+        if twice := set(others) & set(row.get("attributes") or {}):
+            raise ValueError(f"the attribute {twice.pop()!r} is there twice")
         return _trine.Product(
             _inputs.text(row["id"], "id"),
             _inputs.text(row["title"], "title"),
             _inputs.text(row.get("description") or "", "description"),
-            [(_inputs.text(k, "name"), json.dumps(v)) for k, v in (row.get("attributes") or {}).items()],
-            [_inputs.text(k, "keyword") for k in row.get("keywords") or []],
-            [_inputs.path(p) for p in row.get("images") or []],
+            [(_inputs.text(k, "name"), json.dumps(v, allow_nan=False)) for k, v in attributes.items()],
+            [_inputs.text(k, "keyword") for k in _list(row, "keywords")],
+            [_inputs.path(p) for p in (*_list(row, "image"), *_list(row, "images"))],
+            [_inputs.path(p) for p in _list(row, "audio")],
         )
     except KeyError as error:
         raise ValueError(f"Product {number} has no {error.args[0]}.") from None
     except (TypeError, ValueError, AttributeError) as error:
         kind = ValueError if isinstance(error, ValueError) else TypeError
         raise kind(f"Product {number}: {error}") from None
+
+
+def _list(row: Mapping[str, Any], key: str) -> list[Any]:
+    value = row.get(key)
+    return [] if value is None else [value] if isinstance(value, str) or hasattr(value, "__fspath__") else list(value)

@@ -356,6 +356,8 @@ class Fit:
     stopped_early: bool = False
     skipped: list[tuple[int, str, str, str]] = dataclasses.field(default_factory=list)
     """Inputs that could not be read: (sample, modality, input, why)."""
+    embedder: Embedder | None = None
+    """With the towers that `tune` named; the model is for its vectors. None: for those of the embedder it was given."""
 
     def __call__(self, features: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> Prediction:
         """The model's prediction without gradients."""
@@ -379,8 +381,11 @@ class Fit:
         return figure
 
     def save(self, directory: _inputs.PathLike) -> None:
-        """Writes the model's folder and, beside it, log.jsonl; `load`, `trine evaluate` and C++ read it."""
+        """Writes the model's folder with log.jsonl and a tuned embedder; `load`, `trine evaluate` and C++ read it."""
         self.model.save(directory)
+        tuned = _tuned(directory)
+        if self.embedder is not None and self.embedder.directory.resolve() != tuned.resolve():
+            self.embedder.save(tuned)
         beside = Path(_inputs.path(directory)) / "log.jsonl.new"
         beside.write_text("".join(json.dumps(line) + "\n" for line in self.history))
         beside.replace(beside.with_suffix(""))
@@ -391,7 +396,9 @@ class Fit:
         lines = (Path(_inputs.path(directory)) / "log.jsonl").read_text().splitlines()
         history = [json.loads(line) for line in lines]
         best = max(history, key=lambda line: (line.get("val_top1", line["epoch"]), -line.get("val_loss", 0)))
-        return cls(TaskModel.load(directory).eval(), history, best["epoch"])
+        tuned = _tuned(directory)
+        embedder = Embedder(tuned) if tuned.is_dir() else None
+        return cls(TaskModel.load(directory).eval(), history, best["epoch"], embedder=embedder)
 
 
 def fit(
@@ -421,17 +428,26 @@ def fit(
     balance: str = "none",
     patience: int = 0,
     seed: int = 0,
+    tune: str | Sequence[str] = (),
+    tower_learning_rate: float = 2e-5,
+    tune_blocks: int = 0,
+    tower_batch: int = 16,
     folder: _inputs.PathLike | None = None,
     checkpoint_seconds: float = 20.0,
     show_progress_bar: bool = False,
 ) -> Fit:
-    """Trains a fusion with a head, or projections, on the vectors of frozen encoders.
+    """Trains a fusion with a head, or projections, on the vectors of encoders, frozen or tuned.
 
     `data`: a manifest (see `read_manifest`), its samples, or a `Dataset` of your own features. `task`: "classify" the
     labels; "rank" them by the vectors of their texts, or by `label_vectors` (labels, D) in the order of the sorted
     labels; "align" modalities by contrast, with samples of one id as positives. `embedder`, `features`: the model and the
     folder of `FeatureStore`, for manifests. `modality_dropout` and `balance` ("none", "up", "down"): see `ModalityDropout`
     and `BalancedSampler`. `patience`: epochs without a better validation after which to stop, 0: never.
+
+    `tune` names towers ("image", "text", "audio") that are trained too, at most at `tower_learning_rate`: a copy of the
+    embedder, which the result and "embedder" in the `folder` then hold; it needs samples and a folder. `tune_blocks`: only
+    so many blocks of a tower, the last, and what follows them; 0: all of it. `tower_batch`: inputs whose activations are
+    held; of more they are computed a second time for the gradients.
 
     With a `folder`, checkpoints, log.jsonl and the model are written there; a run that was killed goes on from there and
     ends in the same weights, bit for bit, and one that had ended is not run again. Everything random follows `seed`;
@@ -450,6 +466,7 @@ def fit(
         if key not in ("data", "embedder", "features", "show_progress_bar", "folder")
     }
     options["folder"] = None if folder is None else _inputs.path(folder)
+    options["tune"] = [tune] if isinstance(tune, str) else list(tune)
     progress = _Line("training") if show_progress_bar else None
     if isinstance(data, Dataset):
         steps = _steps(data.features, data.masks)
@@ -458,12 +475,18 @@ def fit(
     store = FeatureStore(embedder, folder=features)
     embedding = _Line("embedding") if show_progress_bar else None
     result, skipped = _trine.fit_samples(store._store, _samples(data), options, progress, embedding)
-    return _fit_of(result, skipped)
+    tuned = Embedder(_tuned(options["folder"])) if options["tune"] else None
+    return _fit_of(result, skipped, tuned)
 
 
-def _fit_of(result: tuple, skipped: Sequence = ()) -> Fit:
+def _fit_of(result: tuple, skipped: Sequence = (), embedder: Embedder | None = None) -> Fit:
     model, history, best_epoch, stopped_early = result
-    return Fit(TaskModel._of(model).eval(), history, best_epoch, stopped_early, list(skipped))
+    return Fit(TaskModel._of(model).eval(), history, best_epoch, stopped_early, list(skipped), embedder)
+
+
+def _tuned(directory: _inputs.PathLike) -> Path:
+    """Where a training leaves a tuned embedder."""
+    return Path(_inputs.path(directory)) / "embedder"
 
 
 def _samples(value: _inputs.PathLike | Sequence[Sample]) -> list[Sample]:

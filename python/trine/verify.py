@@ -6,8 +6,9 @@
     python -m trine.verify ...             # the same
 
 Pixels, token ids, mel or samples, features of the towers, final vectors and scores of pairs or labels are compared on
-pictures, texts and clips that are made here. The reference is the installed transformers; timm for EfficientNet, and
-sentence-transformers for a folder with modules.json. Where it is not installed, the values that --write-golden stored next to
+pictures, texts and clips that are made here. The reference is the installed transformers; timm for its own layout
+(EfficientNet, the Perception Encoder), open_clip for OpenCLIP's, and sentence-transformers for a folder with modules.json.
+No package has ImageBind. Where it is not installed, the values that --write-golden stored next to
 the model take its place. Windows, levelling and our own heads have no reference; `describe()` tells of them.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import struct
@@ -35,6 +37,7 @@ from .fetch import _sync, _Tensor, write_safetensors
 __all__ = ["Report", "Row", "verify", "write_golden"]
 
 GOLDEN = "verify.safetensors"
+OPEN_CLIP = "open_clip_config.json"
 
 # {stage: {name of the input: value}}
 Values = dict[str, dict[str, torch.Tensor]]
@@ -89,7 +92,7 @@ def clips(rate: int, longest: float) -> dict[str, np.ndarray]:
     window = int(min(longest, 30.0) * rate)
     made = {
         "tone": tone(min(rate, window), 73),
-        "noise": noise(min(rate * 73 // 100, window) | 1),
+        "noise": noise(min(rate * 73 // 100, window - 1) | 1),
         "window": tone(window, 101) + noise(window) // 4,
     }
     return {name: (samples / 32768).astype(np.float32) for name, samples in made.items()}
@@ -101,7 +104,7 @@ def clips(rate: int, longest: float) -> dict[str, np.ndarray]:
 def _ours(directory: Path) -> Values:
     encoder = _trine.load_encoder(directory)
     image, text, audio = _towers(encoder)
-    config = _config(directory)
+    config = {} if _is_open_clip(directory) else _config(directory)
     values: Values = {}
     if image:
         values["image pixels"] = {n: image.preprocess(p) for n, p in pictures().items()}
@@ -173,6 +176,13 @@ def _config(directory: Path) -> dict[str, Any]:
     return config
 
 
+def _is_open_clip(directory: Path) -> bool:
+    """As the library decides it: no config.json, or no other weights."""
+    there = lambda name: (directory / name).is_file()
+    others = there("model.safetensors") or there("model.safetensors.index.json")
+    return there(OPEN_CLIP) and (not there("config.json") or there("open_clip_model.safetensors") and not others)
+
+
 def _is_classifier(config: dict[str, Any]) -> bool:
     named = config.get("architectures") or [""]
     return str(named[0]).endswith(_HEADS) and FAMILIES.get(config.get("model_type"), Reference(_load)).labels
@@ -186,6 +196,7 @@ class Reference(NamedTuple):
 
     load: Callable[[Any, Path, dict[str, Any]], Any]  # (transformers, folder, config) -> the network
     image: Callable[[Any, Any], torch.Tensor] | None = None  # (network, processed picture) -> (N, D)
+    frame: Callable[[Any, torch.Tensor], torch.Tensor] | None = None  # (network, frames (T, 3, H, W)) -> (1, D)
     text: Callable[[Any, torch.Tensor], torch.Tensor] | None = None  # (network, ids (1, T)) -> (1, D)
     audio: Callable[[Any, Any], torch.Tensor] | None = None  # (network, extracted clip) -> (T, D)
     padded: bool = False  # texts are padded to the network's length, and it sees the padding
@@ -206,15 +217,61 @@ def _load(tf: Any, directory: Path, config: dict[str, Any]) -> Any:
 
 
 def _pooled(output: Any) -> torch.Tensor:
-    for name in ("image_embeds", "text_embeds", "pooler_output"):
+    for name in ("image_embeds", "text_embeds", "audio_embeds", "pooler_output"):
         if getattr(output, name, None) is not None:
             return getattr(output, name)
     return output
 
 
+def _load_wrapper(tf: Any, directory: Path, config: dict[str, Any]) -> Any:
+    """With the last layer where it was saved with one."""
+    with_head = str((config.get("architectures") or [""])[0]).endswith("ForImageClassification")
+    kind = tf.TimmWrapperForImageClassification if with_head else tf.TimmWrapperModel
+    return kind.from_pretrained(directory, dtype=torch.float32, local_files_only=True).eval()
+
+
+def _wrapped(network: Any, batch: Any) -> torch.Tensor:
+    output = network(batch["pixel_values"])
+    return output.logits if hasattr(output, "logits") else output.pooler_output
+
+
 def _pooled_or_first(network: Any, batch: Any) -> torch.Tensor:
     output = network(**batch)
     return output.last_hidden_state[:, 0] if network.no_pooler else output.pooler_output
+
+
+def _pe_audio(network: Any, batch: Any) -> torch.Tensor:
+    network = getattr(network, "audio_model", network)
+    states = network.audio_encoder(batch["input_values"], padding_mask=batch["padding_mask"])
+    return network.audio_head(states.pooler_output)
+
+
+def _pe_video(network: Any, pixels: torch.Tensor) -> torch.Tensor:
+    network = getattr(network, "video_model", network)
+    return network.video_head(network.video_encoder(pixels[None]).pooler_output)
+
+
+def _pe_text(network: Any, ids: torch.Tensor, head: str) -> torch.Tensor:
+    heads = getattr(network, "video_model", network)
+    return getattr(heads, head)(network.text_model(input_ids=ids).last_hidden_state[:, 0])
+
+
+def _load_pe_audio_video(tf: Any, directory: Path, config: dict[str, Any]) -> Any:
+    """Built and filled: from_pretrained of 5.12.1 also ties buffers that timm 1.0.31 has, and stops."""
+    from safetensors.torch import load_file
+
+    network = tf.PeAudioVideoModel(tf.PeAudioVideoConfig.from_dict(config))
+    names = set()
+    for file in sorted(directory.glob("model*.safetensors")):
+        stored = {name: tensor.float() for name, tensor in load_file(file).items()}
+        network.load_state_dict(stored, strict=False)
+        names |= set(stored)
+    network.tie_weights()
+    filled = {id(p) for name, p in network.named_parameters(remove_duplicate=False) if name in names}
+    missing = [name for name, p in network.named_parameters() if id(p) not in filled]
+    if missing:
+        raise RuntimeError(f"[verify] {directory} has no {missing[0]}, which the reference wants.")
+    return network.eval()
 
 
 def _mean(network: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -259,6 +316,7 @@ _PAIR = Reference(
     text=lambda network, ids: _pooled(network.get_text_features(input_ids=ids)),
 )
 
+_PE_VIDEO_TEXT = functools.partial(_pe_text, head="text_video_head")
 _WAVES = Reference(_load, audio=_hidden, labels=True)
 
 # How the names of classes with a head for labels end.
@@ -291,6 +349,10 @@ FAMILIES: dict[str, Reference] = {
     "clap": Reference(_load, text=_PAIR.text, audio=_clap, scores="softmax", scale="logit_scale_a"),
     "clap_audio_model": Reference(_load, audio=_clap_audio),
     "clap_text_model": _TEXT_TOWER,
+    "timm_wrapper": Reference(_load_wrapper, image=_wrapped),
+    "pe_audio": Reference(_load, text=functools.partial(_pe_text, head="text_audio_head"), audio=_pe_audio),
+    "pe_video": Reference(_load, text=_PE_VIDEO_TEXT, frame=_pe_video),
+    "pe_audio_video": Reference(_load_pe_audio_video, text=_PE_VIDEO_TEXT, audio=_pe_audio, frame=_pe_video),
 }
 
 
@@ -299,10 +361,17 @@ def _reference(directory: Path, window: int, audio: tuple[int, float] | None) ->
 
     `window`: tokens that are used of a text. `audio`: rate and longest clip of the network.
     """
+    if _is_open_clip(directory):
+        return (*_open_clip(directory, window), {})
     config = _config(directory)
     if "architecture" in config and "model_type" not in config:
         return (*_timm(directory, config), {})
     name = config.get("model_type")
+    if name == "imagebind":
+        raise RuntimeError(
+            "[verify] no package has ImageBind, so there is nothing to compare with; tests/golden/make_imagebind.py is a "
+            "reading of its published code, which the tests compare with."
+        )
     if name not in FAMILIES:
         raise RuntimeError(f"[verify] there is no reference for the model_type {name!r}; known are {', '.join(FAMILIES)}.")
     import transformers as tf
@@ -312,6 +381,9 @@ def _reference(directory: Path, window: int, audio: tuple[int, float] | None) ->
         network = family.load(tf, directory, config)
         if family.image:
             _reference_images(tf, directory, family, network, values)
+        if family.frame:
+            _reference_frames(directory, family, network, values)
+            skipped["image pixels"] = "the reference resizes by torch, we by Pillow: a byte may differ by 1"
         if family.text:
             ids = _ids(tf, directory, window)
             values["text ids"] = ids
@@ -345,8 +417,27 @@ def _reference_images(tf: Any, directory: Path, family: Reference, network: Any,
         values.setdefault("image vectors", {})[name] = torch.nn.functional.normalize(features, dim=0)
 
 
+def _reference_frames(directory: Path, family: Reference, network: Any, values: Values) -> None:
+    """Pictures as videos of one frame, over our pixels."""
+    encoder = _towers(_trine.load_encoder(directory))[0]
+    processor = _video_processor(directory)
+    copies = processor.get("num_frames") or 1 if processor.get("do_sample_frames") else 1
+    for name, picture in pictures().items():
+        features = family.frame(network, encoder.preprocess(picture)[None].expand(copies, -1, -1, -1))[0]
+        values.setdefault("image features", {})[name] = features
+        values.setdefault("image vectors", {})[name] = torch.nn.functional.normalize(features, dim=0)
+
+
+def _video_processor(directory: Path) -> dict[str, Any]:
+    newer = directory / "processor_config.json"
+    nested = json.loads(newer.read_text(encoding="utf-8")).get("video_processor") if newer.is_file() else None
+    return nested or json.loads((directory / "video_preprocessor_config.json").read_text(encoding="utf-8"))
+
+
 def _image_processor(tf: Any, directory: Path) -> Any:
     """The one over Pillow, whose pixels are the measure."""
+    if _config(directory).get("model_type") == "timm_wrapper":
+        return tf.TimmWrapperImageProcessor(pretrained_cfg=_config(directory)["pretrained_cfg"])
     config, _ = tf.image_processing_base.ImageProcessingMixin.get_image_processor_dict(directory, local_files_only=True)
     name = config.get("image_processor_type") or config.get("feature_extractor_type") or "ViTImageProcessor"
     name = name.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")
@@ -418,7 +509,8 @@ def _reference_clips(
     options = {"padding": False, "truncation": False} if mel else {}
     for name, clip in clips(rate, longest).items():
         batch = extractor(clip, sampling_rate=rate, return_tensors="pt", **options)
-        values.setdefault("audio mel" if mel else "audio input", {})[name] = next(iter(batch.values()))[0].float()
+        given = batch["input_values" if "input_values" in batch else "input_features"][0].float()
+        values.setdefault("audio mel" if mel else "audio input", {})[name] = given[0] if given.shape[:-1] == (1,) else given
         values.setdefault("audio features", {})[name] = family.audio(network, batch)
 
 
@@ -443,18 +535,47 @@ def _timm(directory: Path, config: dict[str, Any]) -> tuple[Values, str]:
     from PIL import Image
     from safetensors.torch import load_file
 
-    network = timm.create_model(config["architecture"], num_classes=config.get("num_classes", 1000)).eval()
-    network.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
-    given = config["pretrained_cfg"]
-    options = {key: given[key] for key in ("interpolation", "crop_pct", "crop_mode", "mean", "std") if key in given}
-    transform = timm.data.create_transform(input_size=tuple(given["input_size"]), is_training=False, **options)
+    if config["architecture"].startswith("vit_pe_"):  # what its last layer gives, where it has one
+        network = timm.create_model(f"local-dir:{directory}", pretrained=True).float().eval()
+        features = lambda pixels: network(pixels[None])[0]
+        transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
+    else:
+        network = timm.create_model(config["architecture"], num_classes=config.get("num_classes", 1000)).eval()
+        network.load_state_dict(load_file(directory / "model.safetensors"), strict=False)
+        features = lambda pixels: network.forward_head(network.forward_features(pixels[None]), pre_logits=True)[0]
+        given = config["pretrained_cfg"]
+        options = {key: given[key] for key in ("interpolation", "crop_pct", "crop_mode", "mean", "std") if key in given}
+        transform = timm.data.create_transform(input_size=tuple(given["input_size"]), is_training=False, **options)
     values: Values = {}
     with torch.no_grad():
         values["image pixels"] = {n: transform(Image.fromarray(p)) for n, p in pictures().items()}
-        features = lambda pixels: network.forward_head(network.forward_features(pixels[None]), pre_logits=True)[0]
         values["image features"] = {n: features(p) for n, p in values["image pixels"].items()}
     values["image vectors"] = {n: torch.nn.functional.normalize(f, dim=0) for n, f in values["image features"].items()}
     return values, f"timm {timm.__version__}"
+
+
+def _open_clip(directory: Path, window: int) -> tuple[Values, str]:
+    """The towers by open_clip; ids by transformers, of the tokenizer in the folder."""
+    import open_clip
+    import transformers as tf
+    from PIL import Image
+
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{directory}")
+    model = model.float().eval()
+    values: Values = {}
+    with _quiet(tf), torch.no_grad():
+        values["image pixels"] = {n: transform(Image.fromarray(p)) for n, p in pictures().items()}
+        values["image features"] = {n: model.encode_image(p[None])[0] for n, p in values["image pixels"].items()}
+        values["text ids"] = _ids(tf, directory, window)
+        padding = (_tokenizer(tf, directory).pad_token_id or 0, window)
+        values["text features"] = {n: model.encode_text(_padded(i, padding))[0] for n, i in values["text ids"].items()}
+        bias = getattr(model, "logit_bias", None)
+        kind = "softmax" if bias is None else "sigmoid"
+        values["scores of pairs"] = _pairs(values, model.logit_scale.exp(), 0.0 if bias is None else bias, kind)
+    for stage in ("image", "text"):
+        found = values[f"{stage} features"].items()
+        values[f"{stage} vectors"] = {n: torch.nn.functional.normalize(f, dim=0) for n, f in found if n != "long"}
+    return values, f"open_clip {open_clip.__version__}"
 
 
 @contextlib.contextmanager
@@ -656,7 +777,7 @@ def verify(
     directory = _hub.locate(_inputs.path(model), revision=revision)
     if not directory.is_dir():
         raise FileNotFoundError(f"[verify] There is no folder {directory}.")
-    if _config(directory).get("model_type") == "trine":
+    if not _is_open_clip(directory) and _config(directory).get("model_type") == "trine":
         return _verify_parts(directory)
     other = Path(_inputs.path(against)) if against is not None else directory
     if golden:
@@ -668,7 +789,8 @@ def verify(
             if not (other / GOLDEN).is_file():
                 raise RuntimeError(
                     f"[verify] {error.name or error} is not installed and {other} has no {GOLDEN}: pip install transformers "
-                    "(for EfficientNet timm), or `trine verify --write-golden` where it is installed."
+                    "(timm for its own layout, open_clip_torch for OpenCLIP's), or `trine verify --write-golden` where it "
+                    "is installed."
                 ) from error
             wanted, reference, skipped = (*_stored_values(other), {})
     if other != directory:

@@ -1,80 +1,51 @@
 #include "trine/apps/product_search.h"
 
 #include <algorithm>
-#include <array>
+#include <cctype>
 #include <cmath>
 #include <cstdio>
-#include <fstream>
-#include <numeric>
 #include <set>
+#include <utility>
 
+#include "apps/certainty.h"
+#include "apps/product_index.h"
+#include "apps/product_rows.h"
 #include "detail/error.h"
-#include "detail/file.h"
 #include "detail/json.h"
+#include "detail/names.h"
 #include "tensor_check.h"
 #include "trine/layers.h"
-#include "trine/search/index.h"
 #include "trine/search/rerank.h"
 
 namespace trine {
 
 namespace fs = std::filesystem;
-using detail::Json;
+using detail::ProductIndex;
+using detail::ProductVectors;
 using torch::Tensor;
 
 namespace {
 
 constexpr const char* kWho = "ProductSearch";
-constexpr char kSeparator = '\n';         ///< between a product's id and what of it a vector shows
-constexpr std::size_t kMostPictures = 5;  ///< a product's vector each; more than these become their mean
-/// What a description or keyword has to be nearer than a title or picture: they name a product less exactly.
-constexpr float kAsideMargin = 0.05f;
-constexpr std::uint64_t kMaxCatalogueBytes = 256u << 20;
+/// How near a product may come to what is avoided, from 0 (as the usual one) to 1 (the nearest), at no cost.
+constexpr float kTolerated = 0.2f;
+/// From the usual product to the nearest, at least: where nothing comes near, nothing is avoided much.
+constexpr float kLeastGap = 0.3f;
 
-/// A title is asked for in sentences; the mean over these lies closer to such a sentence than the bare title.
-constexpr std::array<const char*, 10> kPhrasings{
-    "{}",
-    "a photo of {}",
-    "show me {}",
-    "I would like {}",
-    "I am looking for {}",
-    "where can I find {}",
-    "please add {} to my basket",
-    "how much does {} cost",
-    "we need {} for dinner tonight",
-    "can you recommend {}",
-};
+constexpr float kUsualSpread = 0.08f;  ///< of models that were not calibrated with a catalogue
+constexpr float kMostUnits = 4.0f;     ///< the largest factor, or its inverse, between two catalogues
 
-/// Reads the keys of a product; `what` names the place for error messages.
-Product product_of(const Json& json, const std::string& what, const fs::path& folder) {
-  if (!json.is_object()) detail::failure("read_catalogue", what, ": a JSON object is wanted");
-  try {
-    Product product{.id = detail::get<std::string>(kWho, json, "id"),
-                    .title = detail::get<std::string>(kWho, json, "title"),
-                    .description = detail::get_or<std::string>(kWho, json, "description", "")};
-    if (product.id.empty() || product.title.empty()) detail::failure(kWho, "id and title must not be empty");
-    if (product.id.find(kSeparator) != std::string::npos) detail::failure(kWho, "an id must be one line");
-    product.keywords = detail::get_or<std::vector<std::string>>(kWho, json, "keywords", {});
-    for (const std::string& image : detail::get_or<std::vector<std::string>>(kWho, json, "images", {})) {
-      product.images.push_back(folder / image);
-    }
-    if (json.contains("attributes")) {
-      for (const auto& [key, value] : json.at("attributes").items()) product.attributes.emplace_back(key, value.dump());
-    }
-    return product;
-  } catch (const std::runtime_error& error) {
-    const std::string_view message = error.what();
-    detail::failure("read_catalogue", what, ": ", message.substr(message.find("] ") + 2));
-  }
-}
+// From a modality's support for a product and its largest for any product to a verdict.
+constexpr float kSupports = 0.5f;
+constexpr float kContradicts = 0.05f;
+constexpr float kTimesSurer = 20.0f;  ///< of another product than of the one that it contradicts
 
-Json json_of(const Product& product) {
-  Json json{{"id", product.id}, {"title", product.title}, {"description", product.description}};
-  Json attributes = Json::object();
-  for (const auto& [key, value] : product.attributes) attributes[key] = detail::parse_json(kWho, value, key);
-  json["attributes"] = attributes;
-  json["keywords"] = product.keywords;
-  return json;
+constexpr detail::Names<Verdict, 3> kVerdicts{
+    {{Verdict::supports, "supports"}, {Verdict::neutral, "neutral"}, {Verdict::contradicts, "contradicts"}}};
+
+Verdict verdict_of(float support, float largest) {
+  if (support >= kSupports) return Verdict::supports;
+  return support < kContradicts && support * kTimesSurer < largest ? Verdict::contradicts : Verdict::neutral;
 }
 
 const char* subject(Modality modality) {
@@ -89,40 +60,53 @@ const char* subject(Modality modality) {
   return "the query";
 }
 
-const char* verdict(const Reason& reason) {
+const char* said(const Reason& reason) {
   const bool plural = reason.modality == Modality::audio;
-  if (reason.support >= 0.5f) return plural ? "point to it" : "points to it";
-  if (reason.support >= 0.05f) return plural ? "allow for it" : "allows for it";
-  return plural ? "point elsewhere" : "points elsewhere";
+  switch (reason.verdict) {
+    case Verdict::supports:
+      return plural ? "point to it" : "points to it";
+    case Verdict::neutral:
+      return plural ? "allow for it" : "allows for it";
+    case Verdict::contradicts:
+      return plural ? "point elsewhere" : "points elsewhere";
+  }
+  return "says nothing";
 }
 
-std::span<const float> floats(const Tensor& row) {
-  return {row.const_data_ptr<float>(), static_cast<std::size_t>(row.numel())};
+/// With `id`, `title` and `description` where a filter asks for them and there is no such attribute.
+Attributes facts_of(const Product& product, const std::vector<std::string>& asked) {
+  Attributes facts = product.attributes;
+  for (const auto& [name, text] : {std::pair("id", &product.id), std::pair("title", &product.title),
+                                   std::pair("description", &product.description)}) {
+    if (std::ranges::find(asked, name) == asked.end()) continue;
+    facts.emplace_back(name, detail::Json(*text).dump(-1, ' ', false, detail::Json::error_handler_t::replace));
+  }
+  return facts;
+}
+
+/// The catalogue as one modality of a query sees it.
+struct View {
+  Tensor rows;       ///< (V) cosine to every vector
+  Tensor best;       ///< (P) to each product's nearest
+  Tensor among;      ///< (P) the same, -inf for products that the filter leaves out
+  Tensor support;    ///< (P) calibrated, 0 for products that the filter leaves out
+  Tensor agreement;  ///< (P) the same, smoothed for re-ranking
+};
+
+Query query_of(const Inputs& inputs) {
+  Query query;
+  if (inputs.image) query.images.push_back(*inputs.image);
+  if (inputs.text) query.texts.push_back(*inputs.text);
+  if (inputs.audio) query.audio.push_back(*inputs.audio);
+  return query;
 }
 
 }  // namespace
 
-std::vector<Product> read_catalogue(const fs::path& path) {
-  std::vector<Product> products;
-  std::set<std::string> ids;
-  const auto take = [&](const Json& json, const std::string& place, std::size_t) {
-    products.push_back(product_of(json, place, path.parent_path()));
-    if (!ids.insert(products.back().id).second) {
-      detail::failure("read_catalogue", place, ": the id ", detail::shown(products.back().id), " is there twice");
-    }
-  };
-  detail::read_json_lines("read_catalogue", path, kMaxCatalogueBytes, take);
-  if (products.empty()) detail::failure("read_catalogue", path, " holds no product");
-  return products;
-}
-
-Tensor title_vector(const Embedder& embedder, const std::string& title) {
-  std::vector<std::string> sentences;
-  for (std::string sentence : kPhrasings) sentences.push_back(sentence.replace(sentence.find("{}"), 2, title));
-  return normalise(embedder.embed_texts(sentences).mean(0));
-}
+std::string_view to_string(Verdict verdict) { return detail::name_of(kVerdicts, verdict); }
 
 std::string Hit::sentence() const {
+  if (reasons.empty()) return "Nothing speaks for it.";
   std::string text;
   for (std::size_t i = 0; i < reasons.size(); ++i) {
     char number[16];
@@ -130,110 +114,178 @@ std::string Hit::sentence() const {
     text += (i == 0                    ? ""
              : i + 1 == reasons.size() ? " and "
                                        : ", ") +
-            std::string(subject(reasons[i].modality)) + " " + verdict(reasons[i]) + number;
+            std::string(subject(reasons[i].modality)) + " " + said(reasons[i]) + number;
   }
-  if (!text.empty()) text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
+  text[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(text[0])));
   return text + ".";
 }
 
-namespace {
-
-/// The catalogue as one modality of a query sees it.
-struct View {
-  Tensor rows;       ///< (V) cosine to every vector
-  Tensor best;       ///< (P) to each product's nearest
-  Tensor support;    ///< (P) calibrated
-  Tensor agreement;  ///< (P) the same, smoothed for re-ranking
-};
-
-}  // namespace
-
-/// The vectors of all products, those of one product in neighbouring rows.
 struct ProductSearch::Impl {
   Embedder embedder;
-  Index index;
-  std::vector<Product> products;
-  std::map<std::string, std::size_t> number;  ///< by id
-  Tensor matrix;                              ///< (V, D)
-  std::vector<std::string> shows;             ///< per row: what of the product it is
-  Tensor margin;                              ///< (V) taken off the cosine
-  Tensor owner;                               ///< (V) int64, the product's number
+  ProductIndex content;
+  std::map<std::string, std::size_t> number = {};  ///< of a product, by id
+  detail::ProductRows rows = {};
+  detail::SearchCalibration fitted = {};
 
-  explicit Impl(Embedder model) : embedder(std::move(model)), index(embedder.dim()) {}
+  Impl(Embedder model, ProductIndex products)
+      : embedder(std::move(model)), content(std::move(products)), fitted(detail::search_calibration(embedder)) {
+    arrange();
+    if (content.spread.empty()) measure_spread();
+  }
 
-  /// Rows and owners from the index.
+  std::int64_t size() const { return std::ssize(content.products); }
+
   void arrange() {
-    for (std::size_t i = 0; i < products.size(); ++i) number.emplace(products[i].id, i);
-    std::vector<Tensor> rows;
-    std::vector<std::int64_t> owners;
-    std::vector<bool> seen(products.size());
-    for (const std::string& id : index.ids()) {
-      const std::size_t cut = id.find(kSeparator);
-      const auto found = cut == std::string::npos ? number.end() : number.find(id.substr(0, cut));
-      if (found == number.end()) detail::failure(kWho, "the index has a vector ", detail::shown(id), " of no product");
-      const std::vector<float> values = index.vector(id);
-      rows.push_back(torch::tensor(values));
-      owners.push_back(static_cast<std::int64_t>(found->second));
-      shows.push_back(id.substr(cut + 1));
-      seen[found->second] = true;
-    }
-    const auto missing = std::find(seen.begin(), seen.end(), false);
-    if (missing != seen.end()) {
-      detail::failure(kWho, "the index has no vector of the product ",
-                      detail::shown(products[static_cast<std::size_t>(missing - seen.begin())].id));
-    }
-    matrix = rows.empty() ? torch::empty({0, index.dim()}) : torch::stack(rows);
-    owner = torch::tensor(owners, torch::kInt64);
-    std::vector<float> margins;
-    for (const std::string& what : shows) {
-      margins.push_back(what == "description" || what.starts_with("keyword: ") ? kAsideMargin : 0.0f);
-    }
-    margin = torch::tensor(margins);
+    number.clear();
+    for (const Product& product : content.products) number.emplace(product.id, number.size());
+    rows.arrange(content, embedder.dim());
   }
 
-  /// Cosine to every row less its margin, and per product the largest. (D) -> (V), (P)
-  std::pair<Tensor, Tensor> similarities(const Tensor& query) const {
-    const Tensor rows = matrix.matmul(query) - margin;
-    const Tensor best = torch::full({static_cast<std::int64_t>(products.size())}, -2.0f)
-                            .scatter_reduce(0, owner, rows, "amax", /*include_self=*/true);
-    return {rows, best};
+  void measure_spread() {
+    for (const Modality modality : kModalities) content.spread[modality] = rows.spread(modality);
   }
 
-  std::string nearest(const Tensor& rows, std::size_t product) const {
-    const Tensor masked = rows.masked_fill(owner != static_cast<std::int64_t>(product), -2.0f);
-    return shows[static_cast<std::size_t>(masked.argmax().item<std::int64_t>())];
+  /// How many times as far as where the model was calibrated a modality's similarities spread here.
+  float unit(Modality modality) const {
+    const auto there = fitted.spread.find(modality);
+    const float here = content.spread.at(modality);
+    const float factor = here / (there == fitted.spread.end() ? kUsualSpread : there->second);
+    return here > 0 ? std::clamp(factor, 1 / kMostUnits, kMostUnits) : 1.0f;
+  }
+
+  std::size_t find(const std::string& id) const {
+    const auto found = number.find(id);
+    if (found == number.end()) detail::bad_argument(kWho, "there is no product ", detail::shown(id));
+    return found->second;
+  }
+
+  /// New products behind those that are there, the others in their places.
+  IndexReport update(const std::vector<Product>& products, const IndexOptions& options) {
+    const std::string fingerprint = embedder.fingerprint();
+    if (!content.fingerprint.empty() && content.fingerprint != fingerprint) {
+      detail::failure(kWho, "the files of the model ", embedder.name(),
+                      " have changed since the index was made: make it anew from its catalogue");
+    }
+    std::map<std::string, const ProductVectors*> known;
+    for (const auto& [id, i] : number) known.emplace(id, &content.vectors[i]);
+    IndexReport report;
+    const ProductIndex made = detail::embed_products(kWho, embedder, products, known, fingerprint, report, options);
+    for (std::size_t i = 0; i < made.products.size(); ++i) {
+      const auto found = number.find(made.products[i].id);
+      if (found == number.end()) {
+        content.add(made.products[i], made.vectors[i]);
+      } else {
+        content.products[found->second] = made.products[i];
+        content.vectors[found->second] = made.vectors[i];
+      }
+    }
+    arrange();
+    measure_spread();
+    return counted(std::move(report));
+  }
+
+  void remove(const std::vector<std::string>& ids) {
+    std::set<std::size_t> gone;
+    for (const std::string& id : ids) gone.insert(find(id));
+    ProductIndex left{.fingerprint = content.fingerprint};
+    for (std::size_t i = 0; i < content.products.size(); ++i) {
+      if (!gone.contains(i)) left.add(std::move(content.products[i]), std::move(content.vectors[i]));
+    }
+    content = std::move(left);
+    arrange();
+    measure_spread();
+  }
+
+  IndexReport counted(IndexReport report) const {
+    report.products = size();
+    report.vectors = rows.size();
+    return report;
+  }
+
+  /// The vectors of a query, one per modality.
+  std::map<Modality, Tensor> embed(const Query& query, std::vector<Coverage>* coverage) const {
+    std::map<Modality, Tensor> vectors;
+    std::vector<Coverage> used;
+    const EmbedOptions how{.coverage = coverage == nullptr ? nullptr : &used};
+    const auto add = [&](Modality modality, const Tensor& each) {
+      vectors[modality] = each.size(0) == 1 ? each[0] : normalise(each.mean(0));
+      if (coverage != nullptr) coverage->insert(coverage->end(), used.begin(), used.end());
+    };
+    if (coverage != nullptr) coverage->clear();
+    if (!query.images.empty()) add(Modality::image, embedder.embed_images(query.images, how));
+    if (!query.texts.empty()) add(Modality::text, embedder.embed_texts(query.texts, how));
+    if (!query.audio.empty()) add(Modality::audio, embedder.embed_audios(query.audio, how));
+    return vectors;
+  }
+
+  /// Which products a filter leaves. -> (P) bool
+  Tensor kept_by(const Filter& filter) const {
+    Tensor kept = torch::ones({size()}, torch::kBool);
+    if (filter.empty()) return kept;
+    const std::vector<std::string> asked = filter.names();
+    bool* const values = kept.mutable_data_ptr<bool>();
+    for (std::size_t i = 0; i < content.products.size(); ++i) {
+      values[i] = filter.matches(facts_of(content.products[i], asked));
+    }
+    return kept;
   }
 
   void check(std::string_view whose, const Tensor& vector) const {
-    if (vector.dim() != 1 || vector.size(0) != index.dim()) {
-      detail::bad_argument(kWho, "the ", whose, " vector has shape ", vector.sizes(), ", wanted (", index.dim(), ")");
+    if (vector.dim() != 1 || vector.size(0) != embedder.dim()) {
+      detail::bad_argument(kWho, "the ", whose, " vector has shape ", vector.sizes(), ", wanted (", embedder.dim(),
+                           ")");
     }
+    if (!vector.isfinite().all().item<bool>()) detail::bad_argument(kWho, "the ", whose, " vector is not finite");
   }
 
-  std::map<Modality, View> views_of(const std::map<Modality, Tensor>& query) const {
+  /// (D) -> (P)
+  Tensor similarities(const Tensor& query) const { return rows.best(rows.similarities(query)); }
+
+  /// Of the modalities that speak for something: those with a weight above 0.
+  std::map<Modality, View> views_of(const std::map<Modality, Tensor>& query, const Tensor& kept,
+                                    const SearchOptions& options) const {
+    if (query.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
     std::map<Modality, View> views;
     for (const auto& [modality, vector] : query) {
       check(to_string(modality), vector);
+      if (options.weights[modality] <= 0) continue;
       const Calibration calibration = embedder.calibration(modality);
+      const float temperature = calibration.temperature * unit(modality);
       View& view = views[modality];
-      std::tie(view.rows, view.best) = similarities(vector);
-      view.support = (view.best / calibration.temperature).softmax(0);
-      view.agreement = (view.best / (calibration.temperature * calibration.softness)).softmax(0);
+      view.rows = rows.similarities(vector);
+      view.best = rows.best(view.rows);
+      view.among = view.best.masked_fill(~kept, -INFINITY);
+      view.support = (view.among / temperature).softmax(0);
+      view.agreement = (view.among / (temperature * calibration.softness)).softmax(0);
     }
-    if (views.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
     return views;
   }
 
+  std::vector<Reason> reasons_of(const std::map<Modality, View>& views, std::int64_t product) const {
+    std::vector<Reason> reasons;
+    for (const auto& [modality, view] : views) {
+      const auto support = view.support[product].item<float>();
+      reasons.push_back({.modality = modality,
+                         .similarity = view.best[product].item<float>(),
+                         .support = support,
+                         .verdict = verdict_of(support, view.support.max().item<float>()),
+                         .nearest = rows.nearest(view.rows, product)});
+    }
+    return reasons;
+  }
+
   /// The products with the best scores (P), ranked again by agreement, with their reasons.
-  std::vector<Hit> hits(const std::map<Modality, View>& views, const Tensor& scores,
+  std::vector<Hit> hits(const std::map<Modality, View>& views, const Tensor& scores, const Tensor& kept,
                         const SearchOptions& options) const {
     if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
-    const std::int64_t candidates = std::min(std::max(options.candidates, options.k), std::ssize(products));
-    const Tensor order = scores.argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true).slice(0, 0, candidates);
+    const std::int64_t candidates = std::min(std::max(options.candidates, options.k), kept.sum().item<std::int64_t>());
+    const Tensor order = scores.masked_fill(~kept, -INFINITY)
+                             .argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true)
+                             .slice(0, 0, candidates);
     std::vector<Hit> hits;
     for (std::int64_t i = 0; i < candidates; ++i) {
       const auto column = order[i].item<std::int64_t>();
-      const Product& product = products[static_cast<std::size_t>(column)];
+      const Product& product = content.products[static_cast<std::size_t>(column)];
       std::map<Modality, float> agreements;
       for (const auto& [modality, view] : views) agreements[modality] = view.agreement[column].item<float>();
       Hit hit{.id = product.id, .title = product.title, .similarity = scores[column].item<float>(), .product = product};
@@ -244,18 +296,72 @@ struct ProductSearch::Impl {
       hits.push_back(std::move(hit));
     }
     std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
-    hits.resize(static_cast<std::size_t>(std::min<std::int64_t>(options.k, candidates)));
-    for (Hit& hit : hits) {
-      const std::size_t product = number.at(hit.id);
-      const auto column = static_cast<std::int64_t>(product);
-      for (const auto& [modality, view] : views) {
-        hit.reasons.push_back({.modality = modality,
-                               .similarity = view.best[column].item<float>(),
-                               .support = view.support[column].item<float>(),
-                               .nearest = nearest(view.rows, product)});
-      }
-    }
+    hits.resize(static_cast<std::size_t>(std::min(options.k, candidates)));
+    for (Hit& hit : hits) hit.reasons = reasons_of(views, static_cast<std::int64_t>(number.at(hit.id)));
     return hits;
+  }
+
+  /// The query's similarity to each product. -> (P)
+  Tensor mixed(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    Tensor vector = torch::zeros({embedder.dim()}), scores = torch::zeros({size()});
+    for (const auto& [modality, part] : query) {
+      const float scale = options.calibrate ? embedder.calibration(modality).gain / unit(modality) : 1.0f;
+      const float weight = options.weights[modality] * scale;
+      vector += weight * part;
+      if (options.mixing == Mixing::late) scores += weight * similarities(part);
+    }
+    const float length = vector.norm().item<float>();
+    if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
+    return options.mixing == Mixing::late ? scores / length : similarities(vector / length);
+  }
+
+  /// How near each product comes to texts that it shall not be like: 0 as the usual one, 1 the nearest. -> (P)
+  Tensor avoided(const std::vector<std::string>& texts) const {
+    Tensor most = torch::zeros({size()});
+    if (texts.empty()) return most;
+    for (const Tensor& vector : embedder.embed_texts(texts).unbind()) {
+      const Tensor near = similarities(vector);
+      const Tensor usual = near.mean();
+      most = torch::maximum(most, (near - usual) / (near.max() - usual).clamp_min(kLeastGap));
+    }
+    return most;
+  }
+
+  void judge(SearchResult& found, const std::map<Modality, View>& views) const {
+    if (found.empty() || views.empty()) {
+      found.nothing_matches = found.empty();
+      return;
+    }
+    std::vector<Tensor> supports;
+    double most_known = -INFINITY;
+    bool lacking = true;
+    for (const auto& [modality, view] : views) {
+      supports.push_back(view.support);
+      const auto known = fitted.known.find(modality);
+      if (known == fitted.known.end()) {
+        lacking = false;
+        continue;
+      }
+      const double odds = detail::known_odds(known->second, detail::nearness_of(view.among, view.support));
+      most_known = std::max(most_known, odds);
+      lacking = lacking && odds < known->second.nothing_below;
+    }
+    const detail::Confidence& how = fitted.confidence;
+    const auto first = static_cast<std::int64_t>(number.at(found[0].id));
+    const double odds = how.offset + how.odds * detail::chance_odds(supports, first) +
+                        (std::isfinite(most_known) ? how.known * most_known : 0.0);
+    found.confidence = 1 / (1 + std::exp(-odds));
+    found.nothing_matches = lacking;
+  }
+
+  SearchResult search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    const Tensor kept = kept_by(options.filter);
+    const std::map<Modality, View> views = views_of(query, kept, options);
+    const Tensor away = avoided(options.without);
+    SearchResult found{.hits = hits(views, mixed(query, options) - (away - kTolerated).clamp_min(0), kept, options)};
+    for (Hit& hit : found.hits) hit.avoided = away[static_cast<std::int64_t>(number.at(hit.id))].item<float>();
+    judge(found, views);
+    return found;
   }
 };
 
@@ -270,95 +376,52 @@ ProductSearch::ProductSearch(Embedder embedder)
     : ProductSearch(std::move(embedder), default_model_directory() / "catalogue.trine") {}
 
 ProductSearch::ProductSearch(Embedder embedder, const fs::path& path)
-    : impl_(std::make_unique<Impl>(std::move(embedder))) {
-  Index index = Index::load(path);
-  const auto& metadata = index.metadata();
-  if (!metadata.contains("catalogue") || !metadata.contains("model")) {
-    detail::failure(kWho, path, " is an index without a catalogue: make one with `trine index CATALOGUE --out INDEX`");
-  }
-  if (index.dim() != impl_->embedder.dim() || metadata.at("model") != impl_->embedder.name()) {
-    detail::failure(kWho, path, " was made by the model ", detail::shown(metadata.at("model")), " with ", index.dim(),
-                    " dimensions, the model here is ", impl_->embedder.name(), " with ", impl_->embedder.dim());
-  }
-  const Json catalogue =
-      detail::parse_json(kWho, metadata.at("catalogue"), "the index's catalogue", {.max_bytes = kMaxCatalogueBytes});
-  for (const Json& json : catalogue) impl_->products.push_back(product_of(json, path.string(), {}));
-  impl_->index = std::move(index);
-  impl_->arrange();
-}
+    : impl_(std::make_unique<Impl>(embedder, detail::read_product_index(kWho, path, embedder))) {}
 
 ProductSearch ProductSearch::build(Embedder embedder, const std::vector<Product>& catalogue, IndexReport* report,
-                                   const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  auto impl = std::make_unique<Impl>(std::move(embedder));
-  const Embedder& model = impl->embedder;
+                                   const IndexOptions& options) {
   IndexReport counts;
-  Json stored = Json::array();
-  for (const Product& product : catalogue) {
-    const auto add = [&](const std::string& what, const Tensor& vector) {
-      const std::string id = product.id + kSeparator + what;
-      if (!impl->index.contains(id)) impl->index.add(id, floats(vector.contiguous()));
-    };
-    if (model.supports(Modality::text)) {
-      add("title", title_vector(model, product.title));
-      std::vector<std::string> texts, labels;
-      if (!product.description.empty()) {
-        texts.push_back(product.description);
-        labels.emplace_back("description");
-      }
-      for (const std::string& keyword : product.keywords) {
-        texts.push_back(keyword);
-        labels.push_back("keyword: " + keyword);
-      }
-      const Tensor vectors = model.embed_texts(texts);
-      for (std::size_t i = 0; i < texts.size(); ++i) add(labels[i], vectors[static_cast<std::int64_t>(i)]);
+  ProductIndex made = detail::embed_products(kWho, embedder, catalogue, {}, embedder.fingerprint(), counts, options);
+  ProductSearch search(std::make_unique<Impl>(std::move(embedder), std::move(made)));
+  if (report != nullptr) *report = search.impl_->counted(std::move(counts));
+  return search;
+}
+
+IndexReport ProductSearch::add(const std::vector<Product>& products, const IndexOptions& options) {
+  for (const Product& product : products) {
+    if (impl_->number.contains(product.id)) {
+      detail::bad_argument(kWho, "there is already a product ", detail::shown(product.id));
     }
-    if (model.supports(Modality::image)) {
-      std::vector<Tensor> pictures;
-      for (const fs::path& path : product.images) {
-        try {
-          pictures.push_back(model.embed_image(path));
-        } catch (const std::runtime_error& error) {
-          counts.skipped.emplace_back(path, error.what());
-        }
-      }
-      if (pictures.size() > kMostPictures) {
-        add("mean of " + std::to_string(pictures.size()) + " pictures", normalise(torch::stack(pictures).mean(0)));
-      } else {
-        for (std::size_t i = 0; i < pictures.size(); ++i) add("picture " + std::to_string(i + 1), pictures[i]);
-      }
-    }
-    stored.push_back(json_of(product));
-    impl->products.push_back(product);
-    if (progress) progress(std::ssize(stored), std::ssize(catalogue));
   }
-  counts.products = std::ssize(catalogue);
-  counts.vectors = impl->index.size();
-  impl->index.metadata()["catalogue"] = stored.dump();
-  impl->index.metadata()["model"] = model.name();
-  impl->arrange();
-  if (report != nullptr) *report = std::move(counts);
-  return ProductSearch(std::move(impl));
+  return impl_->update(products, options);
 }
 
-void ProductSearch::save(const fs::path& path) const { impl_->index.save(path); }
-
-std::vector<Hit> ProductSearch::search(const Inputs& query, const SearchOptions& options) const {
-  return search(impl_->embedder.embed_each(query), options);
+IndexReport ProductSearch::update(const std::vector<Product>& products, const IndexOptions& options) {
+  return impl_->update(products, options);
 }
 
-std::vector<Hit> ProductSearch::search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+void ProductSearch::remove(const std::vector<std::string>& ids) { impl_->remove(ids); }
+
+void ProductSearch::save(const fs::path& path) const {
+  detail::write_product_index(path, impl_->embedder, impl_->content);
+}
+
+std::map<Modality, Tensor> ProductSearch::embed(const Query& query, std::vector<Coverage>* coverage) const {
   const torch::NoGradGuard no_grad;
-  const std::map<Modality, View> views = impl_->views_of(query);
-  Tensor similarity = torch::zeros({size()});
-  Tensor mixed;
-  for (const auto& [modality, vector] : query) {
-    const float weight = options.weights[modality] * impl_->embedder.calibration(modality).gain;
-    similarity += weight * views.at(modality).best;
-    mixed = mixed.defined() ? mixed + weight * vector : weight * vector;
-  }
-  const float length = mixed.norm().item<float>();
-  if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
-  return impl_->hits(views, similarity / length, options);
+  return impl_->embed(query, coverage);
+}
+
+SearchResult ProductSearch::search(const Inputs& query, const SearchOptions& options) const {
+  return search(query_of(query), options);
+}
+
+SearchResult ProductSearch::search(const Query& query, const SearchOptions& options) const {
+  return search(embed(query), options);
+}
+
+SearchResult ProductSearch::search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+  const torch::NoGradGuard no_grad;
+  return impl_->search(query, options);
 }
 
 std::vector<Hit> ProductSearch::rank(const std::map<Modality, Tensor>& query, const Tensor& scores,
@@ -368,23 +431,20 @@ std::vector<Hit> ProductSearch::rank(const std::map<Modality, Tensor>& query, co
     detail::bad_argument(kWho, "the scores must be floats (", size(), "), one per product; got ",
                          detail::shown(scores));
   }
-  return impl_->hits(impl_->views_of(query), scores, options);
+  const Tensor kept = impl_->kept_by(options.filter);
+  return impl_->hits(impl_->views_of(query, kept, options), scores, kept, options);
 }
 
 Tensor ProductSearch::similarities(const Tensor& vector) const {
   const torch::NoGradGuard no_grad;
   impl_->check("query's", vector);
-  return impl_->similarities(vector).second;
+  return impl_->similarities(vector);
 }
 
+float ProductSearch::spread(Modality modality) const { return impl_->content.spread.at(modality); }
 const Embedder& ProductSearch::embedder() const { return impl_->embedder; }
-std::int64_t ProductSearch::size() const { return static_cast<std::int64_t>(impl_->products.size()); }
-const std::vector<Product>& ProductSearch::products() const { return impl_->products; }
-
-const Product& ProductSearch::product(const std::string& id) const {
-  const auto found = impl_->number.find(id);
-  if (found == impl_->number.end()) detail::bad_argument(kWho, "there is no product ", detail::shown(id));
-  return impl_->products[found->second];
-}
+std::int64_t ProductSearch::size() const { return impl_->size(); }
+const std::vector<Product>& ProductSearch::products() const { return impl_->content.products; }
+const Product& ProductSearch::product(const std::string& id) const { return impl_->content.products[impl_->find(id)]; }
 
 }  // namespace trine

@@ -1,10 +1,14 @@
 #include "evaluate.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <stdexcept>
 #include <tuple>
 
+#include "load_features.h"
+#include "reliability.h"
 #include "tally.h"
 #include "trine/apps/product_search.h"
 #include "trine/train/trainer.h"
@@ -21,7 +25,10 @@ constexpr const char* kOverall = "all";
 struct Options : CommonOptions {
   std::string manifest;
   std::string retrieval;
+  std::string lacking;
   std::string index;
+  std::string reliability;
+  bool compare = false;
   TrainedOptions trained;
   AdaptiveEvaluation adaptive;
 };
@@ -51,68 +58,101 @@ std::vector<Item> read_items(const fs::path& path, bool with_id) {
 
 using Vectors = std::map<Modality, std::map<std::string, torch::Tensor>>;
 
-/// Every distinct input, embedded once.
+/// Every distinct input, embedded once; the store has it for the next manifest.
 Vectors embed_items(const Embedder& model, const std::vector<Item>& items) {
   Vectors vectors;
+  std::vector<train::Sample> samples;  // one input each
   for (const Item& item : items) {
-    for (const auto& [modality, input] : item.inputs) vectors[modality][input];
-  }
-  std::int64_t total = 0, done = 0;
-  for (const auto& [modality, inputs] : vectors) {
-    if (!model.supports(modality)) {
-      throw std::runtime_error("[evaluate] the manifest has " + std::string(to_string(modality)) +
-                               " inputs and the model " + model.name() + " has no such tower");
+    for (const auto& [modality, input] : item.inputs) {
+      if (vectors[modality].try_emplace(input).second) samples.push_back({.inputs = {{modality, {input}}}});
     }
-    total += static_cast<std::int64_t>(inputs.size());
   }
-  train::ProgressBar bar("embedding", total);
-  for (auto& [modality, inputs] : vectors) {
-    constexpr std::size_t kBatch = 32;
-    for (auto next = inputs.begin(); next != inputs.end();) {
-      const auto first = next;
-      std::vector<std::string> batch;
-      for (; next != inputs.end() && batch.size() < kBatch; ++next) batch.push_back(next->first);
-      const torch::Tensor rows = model.embed_inputs(modality, batch);
-      std::int64_t row = 0;
-      for (auto entry = first; entry != next; ++entry) entry->second = rows[row++];
-      done += row;
-      bar.show(done, std::string(to_string(modality)));
-    }
+  train::FeatureStore store(model);
+  const train::Dataset data = load_features(store, samples, "embedding");
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const auto& [modality, inputs] = *samples[i].inputs.begin();
+    const auto row = static_cast<std::int64_t>(i);
+    vectors[modality][inputs.front()] = data.features.at(std::string(to_string(modality)))[row][0].clone();
   }
   return vectors;
 }
 
-/// Tallies by set, query and whether the hits were ranked again, those over all sets last.
+/// A way to search for several modalities; `name` says whether the hits are ranked again, and what differs from the
+/// default.
+struct Way {
+  std::string name;
+  SearchOptions options;
+};
+
+std::vector<Way> ways_of(bool compare) {
+  std::vector<Way> ways{{"no", {.rerank = false}}, {"yes", {}}};
+  if (compare) {
+    ways.push_back({"no, late", {.rerank = false, .mixing = Mixing::late}});
+    ways.push_back({"yes, late", {.mixing = Mixing::late}});
+    ways.push_back({"no, uncalibrated", {.rerank = false, .calibrate = false}});
+    ways.push_back({"no, late, uncalibrated", {.rerank = false, .mixing = Mixing::late, .calibrate = false}});
+  }
+  for (Way& way : ways) way.options.k = way.options.candidates = kDeepest;
+  return ways;
+}
+
+/// Whether a reason of the first hit speaks against it.
+bool names_conflict(const SearchResult& found) {
+  return !found.empty() && std::ranges::any_of(found[0].reasons, [](const Reason& reason) {
+    return reason.verdict == Verdict::contradicts;
+  });
+}
+
+/// What is counted of the searches of one row.
+struct Counts {
+  Tally ranks;
+  std::int64_t conflicts = 0;  ///< a reason of the first hit speaks against it
+  std::int64_t nothing = 0;    ///< nothing was said to match
+};
+
+/// Counts by set, query and how was searched, those over all sets last.
 class Report {
  public:
-  void add(const std::string& set, const std::string& query, const std::string& rerank, std::int64_t rank) {
-    if (set != kOverall) tallies_[{0, set, query, rerank}].add(rank);
-    tallies_[{1, kOverall, query, rerank}].add(rank);
+  void add(const std::string& set, const std::string& query, const std::string& how, std::int64_t rank,
+           const SearchResult& found = {}) {
+    for (const int overall : {0, 1}) {
+      if (overall == 0 && set == kOverall) continue;
+      Counts& counts = counts_[{overall, overall == 1 ? kOverall : set, query, how}];
+      counts.ranks.add(rank);
+      counts.conflicts += names_conflict(found);
+      counts.nothing += found.nothing_matches;
+    }
   }
 
   /// `answers`: how many there are to choose from.
   void print(std::int64_t answers, const Json& head, bool json) const {
     Json results = Json::array();
-    std::vector<std::vector<std::string>> table{
-        {"set", "query", "re-rank", "count", "top-1", "95 % interval", "top-5", "top-10", "MRR"}};
-    for (const auto& [key, tally] : tallies_) {
-      const auto& [overall, set, query, rerank] = key;
+    std::vector<std::vector<std::string>> table{{"set", "query", "re-rank", "count", "top-1", "95 % interval", "top-5",
+                                                 "top-10", "MRR", "conflict", "nothing"}};
+    for (const auto& [key, counts] : counts_) {
+      const auto& [overall, set, query, how] = key;
+      const Tally& tally = counts.ranks;
       const auto [low, high] = tally.interval();
       const double top1 = tally.share(static_cast<double>(tally.top1));
       const double top5 = tally.share(static_cast<double>(tally.top5));
       const double top10 = tally.share(static_cast<double>(tally.top10));
       const double mrr = tally.share(tally.reciprocal);
+      const double conflicts = tally.share(static_cast<double>(counts.conflicts));
+      const double nothing = tally.share(static_cast<double>(counts.nothing));
       results.push_back({{"set", set},
                          {"query", query},
-                         {"rerank", rerank},
+                         {"rerank", how},
                          {"count", tally.count},
                          {"top1", top1},
                          {"interval", {low, high}},
                          {"top5", top5},
                          {"top10", top10},
-                         {"mrr", mrr}});
-      table.push_back({one_line(set), query, rerank, std::to_string(tally.count), fixed(top1, 3),
-                       fixed(low, 3) + " to " + fixed(high, 3), fixed(top5, 3), fixed(top10, 3), fixed(mrr, 3)});
+                         {"mrr", mrr},
+                         {"conflict", conflicts},
+                         {"nothing", nothing}});
+      table.push_back({one_line(set), query, how, std::to_string(tally.count), fixed(top1, 3),
+                       fixed(low, 3) + " to " + fixed(high, 3), fixed(top5, 3), fixed(top10, 3), fixed(mrr, 3),
+                       fixed(conflicts, 3), fixed(nothing, 3)});
     }
     const double chance = 1.0 / static_cast<double>(answers);
     if (json) {
@@ -127,50 +167,113 @@ class Report {
   }
 
  private:
-  std::map<std::tuple<int, std::string, std::string, std::string>, Tally> tallies_;
+  std::map<std::tuple<int, std::string, std::string, std::string>, Counts> counts_;
 };
 
-std::int64_t rank_of(const std::string& id, const std::vector<Hit>& hits) {
+std::int64_t rank_of(const std::string& id, const SearchResult& hits) {
   for (std::size_t i = 0; i < hits.size(); ++i) {
     if (hits[i].id == id) return static_cast<std::int64_t>(i) + 1;
   }
   return 0;
 }
 
+ProductSearch open_index(const Options& options, const Embedder& model) {
+  return {model, options.index.empty() ? model.directory() / "catalogue.trine" : fs::path(options.index)};
+}
+
+std::map<Modality, torch::Tensor> vectors_of(const Item& item, const Vectors& vectors) {
+  std::map<Modality, torch::Tensor> query;
+  for (const auto& [modality, input] : item.inputs) query[modality] = vectors.at(modality).at(input);
+  return query;
+}
+
+std::string names_of(const std::map<Modality, torch::Tensor>& query) {
+  std::string names;
+  for (const auto& [modality, vector] : query) names += (names.empty() ? "" : " + ") + std::string(to_string(modality));
+  return names;
+}
+
 /// Products by each modality alone, and by all of an item together.
 void evaluate_products(const Options& options) {
   const std::vector<Item> items = read_items(options.manifest, true);
   const Embedder model = load_model(options);
-  const fs::path index = options.index.empty() ? model.directory() / "catalogue.trine" : fs::path(options.index);
-  const ProductSearch search(model, index);
+  const ProductSearch search = open_index(options, model);
   for (const Item& item : items) search.product(item.id);  // an unknown id is an error now, not after an hour
   const Vectors vectors = embed_items(model, items);
 
   Report report;
+  Reliability reliability;
   train::ProgressBar bar("searching", static_cast<std::int64_t>(items.size()));
   std::int64_t done = 0;
   for (const Item& item : items) {
-    std::map<Modality, torch::Tensor> together;
-    std::string names;
-    const auto search_for = [&](const std::map<Modality, torch::Tensor>& query, bool rerank) {
-      return rank_of(item.id,
-                     search.search(query, {.k = kDeepest, .candidates = kDeepest, .weights = {}, .rerank = rerank}));
-    };
-    for (const auto& [modality, input] : item.inputs) {
-      const std::string name(to_string(modality));
-      together[modality] = vectors.at(modality).at(input);
-      names += (names.empty() ? "" : " + ") + name;
-      report.add(item.set, name, "", search_for({{modality, together[modality]}}, false));
-    }
-    if (together.size() > 1) {
-      for (const bool rerank : {false, true}) {
-        report.add(item.set, names, rerank ? "yes" : "no", search_for(together, rerank));
+    const std::map<Modality, torch::Tensor> together = vectors_of(item, vectors);
+    const auto count = [&](const std::map<Modality, torch::Tensor>& query, const Way& way) {
+      const SearchResult found = search.search(query, way.options);
+      const std::int64_t rank = rank_of(item.id, found);
+      report.add(item.set, names_of(query), query.size() > 1 ? way.name : "", rank, found);
+      if (query.size() == together.size() && way.options.rerank && way.options.mixing == SearchOptions{}.mixing) {
+        reliability.add(found.confidence, rank == 1);
       }
+    };
+    for (const auto& [modality, vector] : together) count({{modality, vector}}, ways_of(false)[1]);
+    if (together.size() > 1) {
+      for (const Way& way : ways_of(options.compare)) count(together, way);
     }
     bar.show(++done);
   }
-  report.print(search.size(), {{"model", model.name()}, {"manifest", options.manifest}, {"products", search.size()}},
+  if (!options.reliability.empty()) {
+    std::ofstream file(options.reliability, std::ios::binary);
+    if (!(file << reliability.svg()).flush())
+      throw std::runtime_error("[evaluate] cannot write " + options.reliability);
+  }
+  report.print(search.size(),
+               {{"model", model.name()},
+                {"manifest", options.manifest},
+                {"products", search.size()},
+                {"confidence", reliability.json()}},
                options.json);
+  if (!options.json) {
+    say("The confidence in whole queries is off by " + fixed(reliability.error(), 3) + " on the mean.");
+  }
+}
+
+/// How often nothing is said to match, for queries of what the catalogue lacks; the product of an id is taken out.
+void evaluate_lacking(const Options& options) {
+  std::vector<Item> items;
+  for (const train::Sample& sample : read_queries(options.lacking, false)) {
+    Item item{.id = sample.id, .set = sample.set.empty() ? kOverall : sample.set, .inputs = {}};
+    for (const auto& [modality, inputs] : sample.inputs) item.inputs[modality] = inputs.front();
+    items.push_back(std::move(item));
+  }
+  const Embedder model = load_model(options);
+  const ProductSearch search = open_index(options, model);
+  const Vectors vectors = embed_items(model, items);
+  std::map<std::pair<std::string, std::string>, std::pair<std::int64_t, std::int64_t>> counts;  // said, all
+  for (const Item& item : items) {
+    const std::map<Modality, torch::Tensor> query = vectors_of(item, vectors);
+    SearchOptions how{.k = 1};
+    if (!item.id.empty()) how.filter = "id != " + Json(search.product(item.id).id).dump();
+    auto& [said, all] = counts[{item.set, names_of(query)}];
+    said += search.search(query, how).nothing_matches;
+    ++all;
+  }
+  Json results = Json::array();
+  std::vector<std::vector<std::string>> table{{"set", "query", "count", "nothing matches", "95 % interval"}};
+  for (const auto& [key, count] : counts) {
+    const double share = static_cast<double>(count.first) / static_cast<double>(count.second);
+    const auto [low, high] = train::wilson_interval(share, static_cast<double>(count.second));
+    results.push_back({{"set", key.first},
+                       {"query", key.second},
+                       {"count", count.second},
+                       {"nothing", share},
+                       {"interval", {low, high}}});
+    table.push_back({one_line(key.first), key.second, std::to_string(count.second), fixed(share, 3),
+                     fixed(low, 3) + " to " + fixed(high, 3)});
+  }
+  if (options.json) return print(Json{{"model", model.name()}, {"manifest", options.lacking}, {"results", results}});
+  std::string text;
+  for (const std::string& line : aligned(table)) text += line + "\n";
+  print(text);
 }
 
 /// Every clip against all distinct texts of the manifest.
@@ -229,6 +332,16 @@ void add_evaluate(CLI::App& app) {
                    "Instead: JSON lines with audio and text; every clip is searched among all these texts")
       ->type_name("MANIFEST")
       ->excludes(manifest);
+  command->add_flag("--compare", options->compare, "Also without calibration, and with the modalities' scores combined")
+      ->needs(manifest);
+  command->add_option("--reliability", options->reliability, "A picture of how far the confidence can be believed")
+      ->type_name("SVG")
+      ->needs(manifest);
+  command
+      ->add_option("--lacking", options->lacking,
+                   "Instead: queries for what the catalogue lacks; a product whose id stands there is taken out")
+      ->type_name("MANIFEST")
+      ->excludes(manifest);
   TrainedOptions& trained = options->trained;
   CLI::Option* folder =
       command
@@ -268,8 +381,9 @@ void add_evaluate(CLI::App& app) {
       ->type_name("DIR")
       ->needs(sample);
   command->callback([options] {
-    if (options->manifest.empty() == options->retrieval.empty()) {
-      throw CLI::ValidationError("Nothing to measure: give MANIFEST or --retrieval MANIFEST");
+    const auto given = {options->manifest.empty(), options->retrieval.empty(), options->lacking.empty()};
+    if (std::ranges::count(given, false) != 1) {
+      throw CLI::ValidationError("Give one of MANIFEST, --retrieval MANIFEST and --lacking MANIFEST");
     }
     options->trained.manifest = options->adaptive.manifest = options->manifest;
     if (!options->trained.trained.empty()) return evaluate_trained(*options, options->trained);
@@ -277,6 +391,7 @@ void add_evaluate(CLI::App& app) {
       options->adaptive.index = options->index;
       return evaluate_adaptive(*options, options->adaptive);
     }
+    if (!options->lacking.empty()) return evaluate_lacking(*options);
     options->retrieval.empty() ? evaluate_products(*options) : evaluate_retrieval(*options);
   });
 }

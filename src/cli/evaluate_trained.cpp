@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <bit>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <stdexcept>
@@ -133,7 +134,9 @@ void print_rows(const std::vector<Row>& rows, Json head, bool json) {
 
 void evaluate_trained(const CommonOptions& common, const TrainedOptions& options) {
   TaskModel model = train::TaskModelImpl::load(options.trained);
-  const Embedder embedder = load_model(common);
+  const std::filesystem::path tuned = std::filesystem::path(options.trained) / "embedder";
+  const bool has_own = common.model.empty() && std::filesystem::is_directory(tuned);
+  const Embedder embedder = has_own ? Embedder::load(tuned) : load_model(common);
   if (const std::string& wanted = model->options().embedder; !wanted.empty() && wanted != embedder.fingerprint()) {
     throw std::runtime_error("[evaluate] " + options.trained + " was trained on the vectors of another model than " +
                              embedder.name() + ": name it by --model");

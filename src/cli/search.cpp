@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -5,6 +6,7 @@
 
 #include "command.h"
 #include "trine/apps/product_search.h"
+#include "trine/layers.h"
 
 namespace trine::cli {
 
@@ -12,36 +14,50 @@ namespace {
 
 struct Options : CommonOptions {
   std::string index;
-  std::map<Modality, std::string> inputs;
+  std::map<Modality, std::vector<std::string>> inputs;
   SearchOptions search;
+  std::string filter;
+  bool late = false;
   bool no_rerank = false;
+  bool no_calibration = false;
   bool skip_unreadable = false;
 };
 
 /// What the query says, and what it cost to find out.
-struct Query {
+struct Asked {
   std::map<Modality, torch::Tensor> vectors;
-  std::map<Modality, std::string> skipped;  ///< why
+  std::vector<std::pair<Modality, std::string>> skipped;  ///< why
 };
 
-Query embed_query(const Embedder& model, const Options& options, Json& milliseconds) {
+Query query_of(Modality modality, const std::string& input) {
   Query query;
+  if (modality == Modality::image) query.images.emplace_back(std::filesystem::path(input));
+  if (modality == Modality::text) query.texts.push_back(input);
+  if (modality == Modality::audio) query.audio.emplace_back(std::filesystem::path(input));
+  return query;
+}
+
+Asked embed_query(const ProductSearch& search, const Options& options, Json& milliseconds) {
+  Asked asked;
   Stopwatch watch;
-  for (const auto& [modality, input] : options.inputs) {
-    try {
-      std::vector<Coverage> coverage;
-      query.vectors[modality] = model.embed_inputs(modality, {input}, {.coverage = &coverage})[0];
-      say_coverage(modality, input, coverage[0]);
-    } catch (const std::runtime_error& error) {
-      if (!options.skip_unreadable) throw;
-      query.vectors.erase(modality);
-      query.skipped[modality] = error.what();
-      say("Skipped the " + std::string(to_string(modality)) + ": " + error.what());
+  for (const auto& [modality, inputs] : options.inputs) {
+    std::vector<torch::Tensor> rows;
+    for (const std::string& input : inputs) {
+      try {
+        std::vector<Coverage> coverage;
+        rows.push_back(search.embed(query_of(modality, input), &coverage).at(modality));
+        say_coverage(modality, input, coverage[0]);
+      } catch (const std::runtime_error& error) {
+        if (!options.skip_unreadable) throw;
+        asked.skipped.emplace_back(modality, error.what());
+        say("Skipped the " + std::string(to_string(modality)) + ": " + error.what());
+      }
     }
+    if (!rows.empty()) asked.vectors[modality] = rows.size() == 1 ? rows[0] : normalise(torch::stack(rows).mean(0));
     milliseconds[std::string(to_string(modality))] = std::round(watch.lap() * 10) / 10;
   }
-  if (query.vectors.empty()) throw std::runtime_error("[search] nothing of the query could be read");
-  return query;
+  if (asked.vectors.empty()) throw std::runtime_error("[search] nothing of the query could be read");
+  return asked;
 }
 
 /// The attributes of a product with their JSON types.
@@ -57,6 +73,7 @@ Json json_of(const Hit& hit) {
     reasons.push_back({{"modality", to_string(reason.modality)},
                        {"similarity", number(reason.similarity)},
                        {"support", number(reason.support)},
+                       {"verdict", to_string(reason.verdict)},
                        {"nearest", reason.nearest}});
   }
   return {{"id", hit.id},
@@ -65,6 +82,7 @@ Json json_of(const Hit& hit) {
           {"similarity", number(hit.similarity)},
           {"consistency", number(hit.consistency)},
           {"disagreement", number(hit.disagreement)},
+          {"avoided", number(hit.avoided)},
           {"sentence", hit.sentence()},
           {"reasons", reasons},
           {"attributes", attributes_of(hit.product)}};
@@ -85,27 +103,59 @@ std::string price_of(const Json& attributes) {
   return price;
 }
 
-void print_table(const std::vector<Hit>& hits) {
-  std::vector<std::vector<std::string>> rows{{"#", "product", "category", "price", "score"}};
-  for (const Hit& hit : hits) {
+/// "photo +, spoken words -"
+std::string verdicts_of(const Hit& hit) {
+  std::string text;
+  for (const Reason& reason : hit.reasons) {
+    const char* sign = reason.verdict == Verdict::supports  ? "yes"
+                       : reason.verdict == Verdict::neutral ? "may be"
+                                                            : "no";
+    text += (text.empty() ? "" : ", ") + std::string(to_string(reason.modality)) + ": " + sign;
+  }
+  return text;
+}
+
+void print_table(const SearchResult& found) {
+  std::vector<std::vector<std::string>> rows{{"#", "product", "category", "price", "score", "verdicts"}};
+  for (const Hit& hit : found) {
     const Json attributes = attributes_of(hit.product);
     rows.push_back({std::to_string(rows.size()), one_line(hit.title), plain(attributes, "category"),
-                    price_of(attributes), fixed(hit.score, 3)});
+                    price_of(attributes), fixed(hit.score, 3), verdicts_of(hit)});
   }
   const std::vector<std::string> lines = aligned(rows);
   std::string text = lines[0] + "\n";
-  for (std::size_t i = 0; i < hits.size(); ++i) text += lines[i + 1] + "\n     " + hits[i].sentence() + "\n";
+  for (std::size_t i = 0; i < found.size(); ++i) text += lines[i + 1] + "\n     " + found[i].sentence() + "\n";
   print(text);
+}
+
+/// A name that no product has is a slip of the pen more often than not.
+void say_unknown_names(const ProductSearch& search, const Filter& filter) {
+  for (const std::string& name : filter.names()) {
+    const bool known = name == "id" || name == "title" || name == "description" ||
+                       std::ranges::any_of(search.products(), [&](const Product& product) {
+                         return std::ranges::find(product.attributes, name, &Attributes::value_type::first) !=
+                                product.attributes.end();
+                       });
+    if (!known) say("No product has the attribute \"" + one_line(name) + "\".");
+  }
+}
+
+void say_how_sure(const SearchResult& found) {
+  if (found.empty()) return say("No product fits the filter.");
+  if (found.nothing_matches) say("Nothing here matches; these are the nearest products.");
+  say("The first is right with a chance of " + fixed(100 * found.confidence, 0) + " %.");
 }
 
 void run(Options options) {
   if (options.inputs.empty()) {
     throw CLI::ValidationError("Nothing to search for: give --image FILE, --text TEXT or --audio FILE, or several");
   }
-  if (const auto text = options.inputs.find(Modality::text); text != options.inputs.end()) {
-    text->second = text_argument(text->second);
-  }
+  for (std::string& text : options.inputs[Modality::text]) text = text_argument(text);
+  if (options.inputs[Modality::text].empty()) options.inputs.erase(Modality::text);
+  if (!options.filter.empty()) options.search.filter = options.filter;
   options.search.rerank = !options.no_rerank;
+  options.search.calibrate = !options.no_calibration;
+  options.search.mixing = options.late ? Mixing::late : Mixing::early;
 
   Json milliseconds = Json::object();
   Stopwatch watch;
@@ -113,23 +163,34 @@ void run(Options options) {
   const std::filesystem::path index =
       options.index.empty() ? model.directory() / "catalogue.trine" : std::filesystem::path(options.index);
   const ProductSearch search(model, index);
+  say_unknown_names(search, options.search.filter);
   milliseconds["load"] = std::round(watch.lap());
-  const Query query = embed_query(model, options, milliseconds);
+  const Asked asked = embed_query(search, options, milliseconds);
   watch.lap();
-  const std::vector<Hit> hits = search.search(query.vectors, options.search);
+  const SearchResult found = search.search(asked.vectors, options.search);
   milliseconds["search"] = std::round(watch.lap() * 10) / 10;
 
   if (!options.json) {
-    print_table(hits);
+    print_table(found);
+    say_how_sure(found);
     std::string times;
     for (const auto& [stage, time] : milliseconds.items()) times += ", " + stage + " " + fixed(time, 0) + " ms";
     return say("Time: " + times.substr(2) + ".");
   }
-  Json asked = Json::object(), skipped = Json::object(), found = Json::array();
-  for (const auto& [modality, input] : options.inputs) asked[std::string(to_string(modality))] = input;
-  for (const auto& [modality, why] : query.skipped) skipped[std::string(to_string(modality))] = why;
-  for (const Hit& hit : hits) found.push_back(json_of(hit));
-  print(Json{{"query", asked}, {"skipped", skipped}, {"hits", found}, {"milliseconds", milliseconds}});
+  Json query = Json::object(), skipped = Json::object(), hits = Json::array();
+  for (const auto& [modality, inputs] : options.inputs) {
+    query[std::string(to_string(modality))] = inputs.size() == 1 ? Json(inputs[0]) : Json(inputs);
+  }
+  if (!options.search.without.empty()) query["not"] = options.search.without;
+  if (!options.filter.empty()) query["filter"] = options.filter;
+  for (const auto& [modality, why] : asked.skipped) skipped[std::string(to_string(modality))] = why;
+  for (const Hit& hit : found) hits.push_back(json_of(hit));
+  print(Json{{"query", query},
+             {"skipped", skipped},
+             {"confidence", found.confidence},
+             {"nothing_matches", found.nothing_matches},
+             {"hits", hits},
+             {"milliseconds", milliseconds}});
 }
 
 }  // namespace
@@ -142,16 +203,29 @@ void add_search(CLI::App& app) {
   command->add_option("index", options->index, "Made by `trine index`; without it catalogue.trine of the model")
       ->type_name("INDEX");
   const auto add = [&](const std::string& name, Modality modality, const std::string& what, const std::string& type) {
-    const auto set = [options, modality](const std::string& value) { options->inputs[modality] = value; };
-    command->add_option_function<std::string>(name, set, what)->type_name(type);
+    const auto take = [options, modality](const std::vector<std::string>& values) {
+      options->inputs[modality] = values;
+    };
+    command->add_option_function<std::vector<std::string>>(name, take, what + "; may be repeated")
+        ->type_name(type)
+        ->allow_extra_args(false);
   };
   add("--image", Modality::image, "A photo", "FILE");
-  add("--text", Modality::text, "Words; - reads them from stdin", "TEXT");
+  add("--text", Modality::text, "Words, - reads them from stdin", "TEXT");
   add("--audio", Modality::audio, "A spoken question", "FILE");
+  command->add_option("--not", options->search.without, "Words for what shall not be found; may be repeated")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--filter", options->filter,
+                   "Only products whose attributes are so: price < 30 and category in (\"fruit\", \"milk\")")
+      ->type_name("CONDITION");
   command->add_option("-k", options->search.k, "Products wanted, 10 if not said")
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000));
   add_weights(*command, options->search.weights);
+  command->add_flag("--late", options->late, "Combine the modalities' scores instead of their vectors");
+  command->add_flag("--no-calibration", options->no_calibration, "Take the weights as they are, for plain cosines");
   command->add_flag("--no-rerank", options->no_rerank, "Leave out the ranking by how well the modalities agree");
   command->add_flag("--skip-unreadable", options->skip_unreadable,
                     "Go on without a picture or clip that cannot be read or is silent");

@@ -22,6 +22,7 @@ struct Options : CommonOptions {
   std::string balance = "none";
   std::string out;
   std::string features;
+  std::vector<std::string> tune;
   train::FitOptions fit;
 };
 
@@ -51,6 +52,7 @@ void run(const Options& options) {
   fit.fusion = fusion_type(options.fusion);
   fit.balance = train::balance(options.balance);
   fit.folder = options.out;
+  for (const std::string& name : options.tune) fit.tune.push_back(modality(name));
   const std::vector<train::Sample> samples = train::read_manifest(options.manifest);
   train::FeatureStore store(load_model(options), options.features);
   std::vector<train::SkippedInput> skipped;
@@ -88,6 +90,7 @@ void run(const Options& options) {
                {"epochs", result.history.size()},
                {"best_epoch", result.best_epoch},
                {"stopped_early", result.stopped_early}};
+    if (result.embedder) whole["embedder"] = result.embedder->directory().string();
     if (best.val_top1) whole["val_top1"] = *best.val_top1;
     whole["history"] = history;
     return print(whole);
@@ -95,7 +98,7 @@ void run(const Options& options) {
   print(options.out + ": " + std::to_string(result.history.size()) + " epochs" +
         (result.stopped_early ? ", stopped early" : "") + "; kept epoch " + std::to_string(result.best_epoch) +
         " with loss " + fixed(best.loss, 3) + (best.val_top1 ? ", validation top-1 " + fixed(*best.val_top1, 3) : "") +
-        "\n");
+        (result.embedder ? "; the tuned model is " + result.embedder->directory().string() : "") + "\n");
 }
 
 }  // namespace
@@ -122,6 +125,10 @@ void add_train(CLI::App& app) {
   command->add_option("--fusion", options->fusion, "How modalities are combined")
       ->check(CLI::IsMember({"early", "late", "hybrid", "attention"}))
       ->capture_default_str();
+  command
+      ->add_option("--tune", options->tune,
+                   "Towers that are trained too; the changed model is written to the folder \"embedder\" in DIR")
+      ->check(CLI::IsMember({"image", "text", "audio"}));
   command->add_option("--features", options->features, "Where vectors are kept for all runs; without it the cache")
       ->type_name("DIR");
   const auto number = [&](const char* name, auto& value, const char* what) {
@@ -130,6 +137,10 @@ void add_train(CLI::App& app) {
   number("--epochs", fit.epochs, "Passes over the train split");
   number("--batch-size", fit.batch_size, "Samples of a step");
   number("--rate", fit.learning_rate, "Highest learning rate");
+  number("--tower-rate", fit.tower_learning_rate, "--tune: highest learning rate of the towers");
+  number("--tune-blocks", fit.tune_blocks, "--tune: only so many blocks, the last, and what follows them; 0: all");
+  number("--tower-batch", fit.tower_batch,
+         "--tune: inputs whose activations are held; of more they are computed twice");
   number("--weight-decay", fit.weight_decay, "AdamW's, on matrices");
   number("--warmup", fit.warmup, "Share of the steps over which the rate rises");
   number("--max-gradient-norm", fit.max_gradient_norm, "Longer gradients are shortened to it");

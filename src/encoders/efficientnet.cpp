@@ -8,6 +8,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/text_network.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
 
@@ -95,14 +96,14 @@ struct BlockImpl : torch::nn::Module {
 TORCH_MODULE(Block);
 
 /// Resize, centre crop and scaling of a checkpoint, and its network.
-class EfficientNetEncoder : public ImageEncoder {
+class EfficientNetEncoder : public ImageEncoder, public Trainable {
  public:
   EfficientNetEncoder(const std::filesystem::path& directory, const std::optional<std::filesystem::path>& tuned)
-      : config_(EfficientNetConfig::load(directory / "config.json")), network_(config_) {
-    load_weights(*network_, Checkpoint::open(directory));
-    if (tuned) copy_weights(*network_, Checkpoint::open(*tuned));
+      : directory_(directory),
+        tuned_(tuned),
+        config_(EfficientNetConfig::load(directory / "config.json")),
+        network_(load()) {
     network_->fold();
-    network_->eval();
   }
 
   std::int64_t dim() const override { return EfficientNetImpl::kFeatures; }
@@ -117,9 +118,16 @@ class EfficientNetEncoder : public ImageEncoder {
       detail::bad_argument("encode", "pixels are (N, 3, H, W) of Float, got ", pixels.sizes(), " of ",
                            pixels.scalar_type());
     }
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
     return network_->forward(pixels.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+
+  /// Norms stand apart again, with their statistics as they are.
+  std::vector<TrainablePart> trainable() override {
+    if (folded_) network_ = load();
+    folded_ = false;
+    return {{"", network_.ptr()}};
   }
 
   Description describe() const override {
@@ -137,8 +145,19 @@ class EfficientNetEncoder : public ImageEncoder {
   }
 
  private:
+  EfficientNet load() const {
+    EfficientNet network(config_);
+    load_weights(*network, Checkpoint::open(directory_));
+    if (tuned_) copy_weights(*network, Checkpoint::open(*tuned_));
+    network->eval();
+    return network;
+  }
+
+  std::filesystem::path directory_;
+  std::optional<std::filesystem::path> tuned_;
   EfficientNetConfig config_;
   EfficientNet network_;
+  bool folded_ = true;
 };
 
 /// One number for each of red, green and blue.

@@ -18,6 +18,8 @@
 #include "trine/encoders/mpnet.h"
 #include "trine/encoders/open_clip.h"
 #include "trine/encoders/pe_audio.h"
+#include "trine/encoders/pe_audio_video.h"
+#include "trine/encoders/pe_video.h"
 #include "trine/encoders/roberta.h"
 #include "trine/encoders/siglip.h"
 #include "trine/encoders/vit.h"
@@ -42,6 +44,7 @@ AnyEncoder imagebind(const std::filesystem::path& directory) { return load_image
 AnyEncoder modernbert(const std::filesystem::path& directory) { return {.text = load_modernbert(directory)}; }
 AnyEncoder mpnet(const std::filesystem::path& directory) { return {.text = load_mpnet(directory)}; }
 AnyEncoder pe_audio(const std::filesystem::path& directory) { return load_pe_audio(directory); }
+AnyEncoder pe_audio_video(const std::filesystem::path& directory) { return load_pe_audio_video(directory); }
 AnyEncoder roberta(const std::filesystem::path& directory) { return {.text = load_roberta(directory)}; }
 AnyEncoder vit(const std::filesystem::path& directory) { return {.image = load_vit(directory)}; }
 AnyEncoder ast(const std::filesystem::path& directory) { return {.audio = load_ast(directory)}; }
@@ -77,6 +80,8 @@ constexpr auto kFamilies = std::to_array<Family>({{"bert", bert},
                                                   {"siglip2_text_model", load_siglip},
                                                   {"imagebind", imagebind},
                                                   {"pe_audio", pe_audio},
+                                                  {"pe_audio_video", pe_audio_video},
+                                                  {"pe_video", load_pe_video},
                                                   {"vit", vit},
                                                   {"dinov2", dinov2},
                                                   {"dinov2_with_registers", dinov2},
@@ -117,10 +122,8 @@ torch::Tensor AudioEncoder::preprocess(const Audio& clip) const {
 }
 
 AnyEncoder load_encoder(const std::filesystem::path& directory) {
+  if (is_open_clip(directory)) return load_open_clip(directory);
   const std::filesystem::path path = directory / "config.json";
-  if (!std::filesystem::exists(path) && std::filesystem::exists(directory / "open_clip_config.json")) {
-    return load_open_clip(directory);
-  }
   const detail::Json json = detail::read_json(kLoad, path);
   const bool timm = json.is_object() && (!json.contains("model_type") || json.at("model_type") == "timm_wrapper");
   const char* key = timm ? "architecture" : "model_type";

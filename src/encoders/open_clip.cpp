@@ -20,6 +20,7 @@ namespace {
 constexpr const char* kConfig = "OpenClipConfig";
 constexpr const char* kLoad = "load_open_clip";
 constexpr const char* kFile = "open_clip_config.json";
+constexpr const char* kWeights = "open_clip_model.safetensors";
 constexpr const char* kTrunk = "visual.trunk.";  // where timm's model is
 
 /// Where OpenAI's CLIP, and what was trained with its code, keeps the parts of a block.
@@ -226,9 +227,16 @@ Tensor OpenClipTextImpl::forward(const Tensor& ids) const {
   return final_norm_->forward(ends).matmul(projection_);
 }
 
+bool is_open_clip(const std::filesystem::path& directory) {
+  const auto there = [&](const char* name) { return std::filesystem::exists(directory / name); };
+  if (!there(kFile)) return false;
+  const bool others = there("model.safetensors") || there("model.safetensors.index.json");
+  return !there("config.json") || (there(kWeights) && !others);
+}
+
 AnyEncoder load_open_clip(const std::filesystem::path& directory) {
   const OpenClipConfig config = OpenClipConfig::load(directory / kFile);
-  const std::filesystem::path weights = directory / "open_clip_model.safetensors";
+  const std::filesystem::path weights = directory / kWeights;
   const Checkpoint checkpoint = Checkpoint::open(std::filesystem::exists(weights) ? weights : directory);
   Similarity similarity{.scale = std::exp(detail::load_scalar(kLoad, checkpoint, "logit_scale"))};
   if (checkpoint.contains("logit_bias")) {  // of those trained with a sigmoid

@@ -8,6 +8,7 @@
 #include "detail/json.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
+#include "encoders/video_processor.h"
 
 namespace trine {
 
@@ -43,7 +44,10 @@ struct Type {
   bool default_to_square;  ///< what a single number as "size" means
   int patch_size;
   int max_num_patches;
+  bool resizes = true;  ///< whether the class resizes, rescales and normalises by itself
 };
+constexpr Type kPeVideo{
+    "PeVideoVideoProcessor", {}, ResizeFilter::bilinear, false, {}, kHalf, kHalf, true, 0, 0, false};
 constexpr ImageSize kShortest224{.shortest_edge = 224};
 constexpr std::array<Type, 5> kTypes{{
     {"CLIPImageProcessor", kShortest224, ResizeFilter::bicubic, true, square(224), kClipMean, kClipStd, false, 0, 0},
@@ -55,7 +59,7 @@ constexpr std::array<Type, 5> kTypes{{
 
 struct SizeKey {
   const char* name;
-  int ImageSize::*member;
+  int ImageSize::* member;
 };
 constexpr std::array<SizeKey, 6> kSizeKeys{{{"height", &ImageSize::height},
                                             {"width", &ImageSize::width},
@@ -165,6 +169,37 @@ void check(const ImageProcessor& processor) {
       detail::failure(kLoad, "\"image_std\" has ", processor.image_std[c], ", wanted above 0");
     }
   }
+}
+
+/// What the file says, and where it says nothing the class.
+ImageProcessor read_processor(const detail::Json& json, const Type& type) {
+  ImageProcessor processor;
+  processor.image_processor_type = type.name;
+  const bool to_square = read_switch(json, "default_to_square", type.default_to_square);
+  processor.do_resize = read_switch(json, "do_resize", type.resizes);
+  processor.size = read_image_size(json, "size", type.size, to_square);
+  processor.resample = processor.do_resize ? read_filter(json, type.resample) : type.resample;
+  processor.do_center_crop = read_switch(json, "do_center_crop", type.do_center_crop);
+  processor.crop_size = read_image_size(json, "crop_size", type.crop_size, true);
+  processor.do_rescale = read_switch(json, "do_rescale", type.resizes);
+  if (processor.do_rescale && json.contains("rescale_factor")) {
+    processor.rescale_factor = detail::get<double>(kLoad, json, "rescale_factor");
+  }
+  processor.do_normalize = read_switch(json, "do_normalize", type.resizes);
+  if (processor.do_normalize) {
+    processor.image_mean = read_channels(json, "image_mean", type.mean);
+    processor.image_std = read_channels(json, "image_std", type.std);
+  }
+  processor.do_pad = read_switch(json, "do_pad", false);
+  processor.pad_size = read_image_size(json, "pad_size", {}, true);
+  if (type.max_num_patches != 0) {  // its size follows from the patches; it neither crops nor pads pixels
+    processor.patch_size = static_cast<int>(detail::read_size(kLoad, json, "patch_size", 256, type.patch_size));
+    processor.max_num_patches =
+        static_cast<int>(detail::read_size(kLoad, json, "max_num_patches", 16'384, type.max_num_patches));
+    processor.do_center_crop = processor.do_pad = false;
+  }
+  check(processor);
+  return processor;
 }
 
 /// A side may become so long that resize refuses it, with its sentence.
@@ -323,41 +358,14 @@ Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFi
 ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std::string_view fallback) {
   const detail::Json json = detail::read_preprocessor(kLoad, directory, "image_processor");
   if (!json.is_object()) detail::failure(kLoad, "the image processor of ", directory, " is not a JSON object");
-  ImageProcessor processor;
-  processor.image_processor_type = read_type(json, fallback);
-  const auto type = std::find_if(kTypes.begin(), kTypes.end(),
-                                 [&](const Type& t) { return processor.image_processor_type == t.name; });
+  const std::string name = read_type(json, fallback);
+  const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const Type& t) { return name == t.name; });
   if (type == kTypes.end()) {
     std::string known;
     for (const Type& t : kTypes) known += (known.empty() ? "" : ", ") + std::string(t.name);
-    detail::failure(kLoad, "\"image_processor_type\" is ", detail::shown(processor.image_processor_type),
-                    ", known are ", known);
+    detail::failure(kLoad, "\"image_processor_type\" is ", detail::shown(name), ", known are ", known);
   }
-  const bool to_square = read_switch(json, "default_to_square", type->default_to_square);
-  processor.do_resize = read_switch(json, "do_resize", true);
-  processor.size = read_image_size(json, "size", type->size, to_square);
-  processor.resample = processor.do_resize ? read_filter(json, type->resample) : type->resample;
-  processor.do_center_crop = read_switch(json, "do_center_crop", type->do_center_crop);
-  processor.crop_size = read_image_size(json, "crop_size", type->crop_size, true);
-  processor.do_rescale = read_switch(json, "do_rescale", true);
-  if (processor.do_rescale && json.contains("rescale_factor")) {
-    processor.rescale_factor = detail::get<double>(kLoad, json, "rescale_factor");
-  }
-  processor.do_normalize = read_switch(json, "do_normalize", true);
-  if (processor.do_normalize) {
-    processor.image_mean = read_channels(json, "image_mean", type->mean);
-    processor.image_std = read_channels(json, "image_std", type->std);
-  }
-  processor.do_pad = read_switch(json, "do_pad", false);
-  processor.pad_size = read_image_size(json, "pad_size", {}, true);
-  if (type->max_num_patches != 0) {  // its size follows from the patches; it neither crops nor pads pixels
-    processor.patch_size = static_cast<int>(detail::read_size(kLoad, json, "patch_size", 256, type->patch_size));
-    processor.max_num_patches =
-        static_cast<int>(detail::read_size(kLoad, json, "max_num_patches", 16'384, type->max_num_patches));
-    processor.do_center_crop = processor.do_pad = false;
-  }
-  check(processor);
-  return processor;
+  return read_processor(json, *type);
 }
 
 ImageProcessor ImageProcessor::load_timm(const std::filesystem::path& config_json) {
@@ -481,5 +489,26 @@ Description ImageProcessor::describe() const {
                            : x);
   return {{"processor", image_processor_type}, {"input", input.str()}, {"scaling", scaling.str()}};
 }
+
+namespace detail {
+
+VideoProcessor read_video_processor(const std::filesystem::path& directory) {
+  constexpr std::int64_t kMostFrames = 4'096;
+  const Json json = read_part_or_file(kLoad, directory, "video_processor", "video_preprocessor_config.json");
+  if (!json.is_object()) failure(kLoad, "the video processor of ", directory, " is not a JSON object");
+  if (const auto name = get_or<std::string>(kLoad, json, "video_processor_type", kPeVideo.name);
+      name != kPeVideo.name) {
+    failure(kLoad, "\"video_processor_type\" is ", shown(name), ", known is ", kPeVideo.name);
+  }
+  VideoProcessor processor{.frame = read_processor(json, kPeVideo)};
+  if (read_switch(json, "do_sample_frames", false) && json.contains("num_frames") && !json.at("num_frames").is_null()) {
+    processor.num_frames = read_size(kLoad, json, "num_frames", kMostFrames);
+    if (processor.num_frames == 1)
+      failure(kLoad, "\"num_frames\" is 1, wanted 2 or more: the first and the last are used");
+  }
+  return processor;
+}
+
+}  // namespace detail
 
 }  // namespace trine

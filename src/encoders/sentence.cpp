@@ -293,7 +293,7 @@ Settings read_settings(const fs::path& directory) {
   return settings;
 }
 
-class SentenceEncoder : public TextEncoder {
+class SentenceEncoder : public TextEncoder, public Trainable {
  public:
   SentenceEncoder(const ModelFiles& files, TextNetwork network)
       : modules_(read_modules(files.directory, network.hidden_size)),
@@ -311,6 +311,7 @@ class SentenceEncoder : public TextEncoder {
   std::int64_t max_tokens() const override { return model_.max_tokens(); }
   const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
   const Prompts& prompts() const override { return settings_.prompts; }
+  std::vector<TrainablePart> trainable() override { return {model_.part()}; }  // what follows has files of its own
 
   Tensor encode(const std::vector<std::string>& texts) const override { return encode(texts, 0); }
 
@@ -356,7 +357,7 @@ class SentenceEncoder : public TextEncoder {
   }
 
   Tensor encode(const std::vector<std::string>& texts, std::int64_t left_out) const {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     Tensor vectors = model_.run(texts, pooled_width(), [&](const Tensor& hidden, const Tensor& mask) {
       return pool(modules_.pooling, hidden, mask, left_out);
     });

@@ -48,12 +48,13 @@ TextModel::TextModel(const char* who, const ModelFiles& files, TextNetwork netwo
   check_tokenizer(who, files.directory, tokenizer_, network_.vocab_size);
   const Checkpoint& checkpoint = files.checkpoint;
   const std::string probe = network_.module->named_parameters().front().key();
-  load_weights(*network_.module, checkpoint, checkpoint.contains(network_.prefix + probe) ? network_.prefix : "");
+  if (!checkpoint.contains(network_.prefix + probe)) network_.prefix = "";
+  load_weights(*network_.module, checkpoint, network_.prefix);
   network_.module->eval();
 }
 
 Tensor TextModel::run(const std::vector<std::string>& texts, std::int64_t width, const Head& head) const {
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   std::vector<std::vector<std::int32_t>> ids(texts.size());
   std::transform(texts.begin(), texts.end(), ids.begin(),
                  [&](const std::string& text) { return tokenizer_.encode(text, max_tokens_).ids; });

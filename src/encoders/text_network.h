@@ -14,6 +14,7 @@
 #include "encoders/activation.h"
 #include "encoders/model_files.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/gradients.h"
 #include "trine/input/text.h"
 #include "trine/layers.h"
 
@@ -47,7 +48,7 @@ struct TextNetwork {
   std::string model_type;
   std::shared_ptr<torch::nn::Module> module;
   Forward forward;     ///< (N, T) int64, (N, T) bool -> (N, T, hidden_size)
-  const char* prefix;  ///< of its keys where it stands under a head: "bert."
+  const char* prefix;  ///< of its keys where it stands under a head: "bert."; of a TextModel: in its checkpoint
   std::int64_t vocab_size;
   std::int64_t hidden_size;
   std::int64_t max_position_embeddings;
@@ -90,6 +91,9 @@ class TextModel {
   /// `head` over what the network makes of the texts, in groups of like length; rows in the order of the texts.
   /// -> (N, width)
   torch::Tensor run(const std::vector<std::string>& texts, std::int64_t width, const Head& head) const;
+
+  /// The network under its keys, see Trainable.
+  TrainablePart part() const { return {network_.prefix, network_.module}; }
 
   /// model_type, tokenizer, max_tokens, activation
   Description describe() const;

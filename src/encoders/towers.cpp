@@ -9,6 +9,7 @@
 #include "encoders/activation.h"
 #include "encoders/config.h"
 #include "encoders/text_network.h"
+#include "encoders/video_processor.h"
 
 namespace trine::detail {
 
@@ -94,9 +95,12 @@ void load_tower(const char* who, torch::nn::Module& network, const Checkpoint& c
   load_weights(network, checkpoint, prefix);
   const auto known = state_dict(network);
   for (const std::string& name : checkpoint.names()) {
-    if (!name.starts_with(prefix) || known.contains(name.substr(prefix.size()))) continue;
-    if (std::any_of(ignored.begin(), ignored.end(), [&](std::string_view end) { return name.ends_with(end); }))
-      continue;
+    if (!name.starts_with(prefix)) continue;
+    const std::string rest = name.substr(prefix.size());
+    const auto fits = [&](std::string_view part) {
+      return part.ends_with('.') ? rest.starts_with(part) : name.ends_with(part);
+    };
+    if (known.contains(rest) || std::any_of(ignored.begin(), ignored.end(), fits)) continue;
     failure(who, checkpoint.path(), " holds ", name, ", which the network of its config.json does not have");
   }
   network.eval();
@@ -133,16 +137,20 @@ void check_processor(const char* who, const ImageProcessor& processor, std::int6
   }
 }
 
-Json read_preprocessor(const char* who, const std::filesystem::path& directory, const char* part) {
-  const auto newer = directory / "processor_config.json", older = directory / "preprocessor_config.json";
-  if (std::filesystem::exists(newer)) {
+/// `part` of processor_config.json, else `older` whole.
+Json read_part_or_file(const char* who, const std::filesystem::path& directory, const char* part, const char* older) {
+  if (const auto newer = directory / "processor_config.json"; std::filesystem::exists(newer)) {
     const Json json = read_json(who, newer);
     if (json.is_object() && json.contains(part)) return json.at(part);
   }
-  if (!std::filesystem::exists(older)) {
-    failure(who, directory, " holds neither preprocessor_config.json nor a processor_config.json with \"", part, "\"");
+  if (!std::filesystem::exists(directory / older)) {
+    failure(who, directory, " holds neither ", older, " nor a processor_config.json with \"", part, "\"");
   }
-  return read_json(who, older);
+  return read_json(who, directory / older);
+}
+
+Json read_preprocessor(const char* who, const std::filesystem::path& directory, const char* part) {
+  return read_part_or_file(who, directory, part, "preprocessor_config.json");
 }
 
 Json read_extractor(const char* who, const std::filesystem::path& directory, const std::string& type) {

@@ -68,8 +68,8 @@ inline constexpr TransformerKeys kVitKeys{.blocks = "layer",
 /// "vision_model." or "text_model."; nothing for a tower alone as newer versions of transformers write it.
 std::string prefix_of(const Checkpoint& checkpoint, const std::string& tower);
 
-/// load_weights that also refuses a tensor under `prefix` which the network does not know, unless its name ends with
-/// one of `ignored`: a network of other sizes or options would otherwise go unseen.
+/// load_weights that also refuses a tensor under `prefix` that the network does not know: other sizes or options would
+/// go unseen. Not those whose names end with one of `ignored`, or begin after the prefix with one that ends with a dot.
 void load_tower(const char* who, torch::nn::Module& network, const Checkpoint& checkpoint, const std::string& prefix,
                 std::initializer_list<std::string_view> ignored = {});
 

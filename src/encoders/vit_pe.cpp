@@ -8,6 +8,7 @@
 #include "detail/error.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
+#include "encoders/vit_pe_config.h"
 
 namespace trine {
 
@@ -171,26 +172,33 @@ constexpr const char* kWrapper = "timm_model.";
 bool is_vit_pe(const std::string& architecture) { return find(architecture) != nullptr; }
 
 VitPeConfig VitPeConfig::load(const std::filesystem::path& config_json) {
-  const detail::Json json = detail::read_json(kConfig, config_json);
-  const auto object = [&](const detail::Json& from, const char* key) {
-    const auto found = detail::get_or(kConfig, from, key, detail::Json::object());
-    if (!found.is_object()) detail::failure(kConfig, "\"", key, "\" is not an object");
-    return found;
-  };
-  const detail::Json cfg = json.contains("pretrained_cfg") ? object(json, "pretrained_cfg") : json;
-  const auto name = detail::get<std::string>(kConfig, json, "architecture");
-  const auto classes = detail::get_or<std::int64_t>(kConfig, cfg, "num_classes", 0);
-  std::int64_t size = 0;
-  if (const auto input = detail::get_or<std::vector<std::int64_t>>(kConfig, cfg, "input_size", {}); !input.empty()) {
-    if (input.size() != 3) detail::failure(kConfig, "\"input_size\" has ", input.size(), " values, wanted 3");
-    size = detail::read_square(kConfig, {{"input_size", {input[1], input[2]}}}, "input_size", 4'096, 0);
-  }
-  return make(name, object(json, "model_args"), size, detail::get_or(kConfig, json, "num_classes", classes));
+  return detail::read_vit_pe(detail::read_json(kConfig, config_json));
 }
 
 VitPeConfig VitPeConfig::of(const std::string& architecture, std::int64_t num_classes) {
   return make(architecture, detail::Json::object(), 0, num_classes);
 }
+
+namespace detail {
+
+VitPeConfig read_vit_pe(const Json& json) {
+  const auto object = [&](const Json& from, const char* key) {
+    const auto found = get_or(kConfig, from, key, Json::object());
+    if (!found.is_object()) failure(kConfig, "\"", key, "\" is not an object");
+    return found;
+  };
+  const Json cfg = json.contains("pretrained_cfg") ? object(json, "pretrained_cfg") : json;
+  const auto name = get<std::string>(kConfig, json, "architecture");
+  const auto classes = get_or<std::int64_t>(kConfig, cfg, "num_classes", 0);
+  std::int64_t size = 0;
+  if (const auto input = get_or<std::vector<std::int64_t>>(kConfig, cfg, "input_size", {}); !input.empty()) {
+    if (input.size() != 3) failure(kConfig, "\"input_size\" has ", input.size(), " values, wanted 3");
+    size = read_square(kConfig, {{"input_size", {input[1], input[2]}}}, "input_size", 4'096, 0);
+  }
+  return make(name, object(json, "model_args"), size, get_or(kConfig, json, "num_classes", classes));
+}
+
+}  // namespace detail
 
 VitPePoolImpl::VitPePoolImpl(const VitPeConfig& config) : heads_(config.attn_pool_num_heads) {
   const std::int64_t dim = config.transformer.hidden_size;

@@ -8,6 +8,7 @@
 #include "encoders/config.h"
 #include "encoders/text_network.h"
 #include "encoders/whisper_attention.h"
+#include "trine/encoders/gradients.h"
 
 namespace trine {
 
@@ -51,14 +52,14 @@ class WhisperLayerImpl : public torch::nn::Module {
 
 namespace {
 
-class WhisperAudioEncoder : public AudioEncoder {
+class WhisperAudioEncoder : public AudioEncoder, public Trainable {
  public:
   WhisperAudioEncoder(const std::filesystem::path& directory, const std::optional<std::filesystem::path>& tuned)
       : config_(WhisperConfig::load(directory / "config.json")), network_(config_) {
     const Checkpoint checkpoint = Checkpoint::open(directory);
     // WhisperForConditionalGeneration writes "model.encoder.", WhisperModel writes "encoder."
-    load_weights(*network_, checkpoint,
-                 checkpoint.contains("model.encoder.conv1.weight") ? "model.encoder." : "encoder.");
+    prefix_ = checkpoint.contains("model.encoder.conv1.weight") ? "model.encoder." : "encoder.";
+    load_weights(*network_, checkpoint, prefix_);
     if (tuned) copy_weights(*network_, Checkpoint::open(*tuned), "encoder.");
     network_->eval();
   }
@@ -86,8 +87,13 @@ class WhisperAudioEncoder : public AudioEncoder {
   }
 
   Tensor encode(const Audio& clip) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return network_->forward(preprocess(clip).unsqueeze(0)).squeeze(0);
+  }
+
+  std::vector<TrainablePart> trainable() override {
+    network_->named_parameters()["embed_positions.weight"].set_requires_grad(false);  // sines, as Whisper was trained
+    return {{prefix_, network_.ptr()}};
   }
 
   Description describe() const override {
@@ -106,6 +112,7 @@ class WhisperAudioEncoder : public AudioEncoder {
  private:
   WhisperConfig config_;
   WhisperEncoder network_;
+  std::string prefix_;  ///< of the checkpoint's keys
 };
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include "input/detail/gif.h"
 #include "input/detail/image_header.h"
 #include "input/detail/jpeg.h"
-#include "input/detail/pixels.h"
+#include "input/detail/orient.h"
 #include "input/detail/png.h"
 #include "input/detail/tiff.h"
 #include "input/detail/webp.h"
@@ -49,26 +49,6 @@ Image decode(std::span<const std::byte> file, const ImageHeader& header) {
   bad_image("the header reader gave an unknown format");
 }
 
-/// Turns a picture as its EXIF orientation asks: 2 and 4 mirror, 3 turns by half, 5 to 8 exchange rows and columns.
-Image orient(const Image& image, int orientation) {
-  const bool transposed = orientation >= 5;
-  const bool from_right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-  const bool from_bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
-  Image result{transposed ? image.height : image.width, transposed ? image.width : image.height, {}};
-  result.pixels.resize(image.pixels.size());
-  std::uint8_t* out = result.pixels.data();
-  for (int y = 0; y < result.height; ++y) {
-    for (int x = 0; x < result.width; ++x) {
-      const int column = transposed ? y : x;
-      const int row = transposed ? x : y;
-      const std::size_t from = detail::rgb_bytes(image.width, from_bottom ? image.height - 1 - row : row) +
-                               detail::rgb_bytes(from_right ? image.width - 1 - column : column, 1);
-      for (std::size_t c = 0; c < 3; ++c) *out++ = image.pixels[from + c];
-    }
-  }
-  return result;
-}
-
 }  // namespace
 
 Image decode_image(std::span<const std::byte> file, const ImageOptions& options) {
@@ -84,7 +64,7 @@ Image decode_image(std::span<const std::byte> file, const ImageOptions& options)
   // A TIFF is always turned, since Pillow's Image.open does so.
   if (!options.apply_exif_orientation && header.format != ImageFormat::tiff) return image;
   const int orientation = detail::read_orientation(file, header.format);
-  return orientation == 1 ? image : orient(image, orientation);
+  return orientation == 1 ? image : detail::orient(image, orientation);
 }
 
 Image read_image(const std::filesystem::path& path, const ImageOptions& options) {

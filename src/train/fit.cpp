@@ -14,6 +14,7 @@
 #include "detail/sha256.h"
 #include "random_state.h"
 #include "tensor_check.h"
+#include "train/tune.h"
 #include "trine/layers.h"
 #include "trine/train/sampler.h"
 #include "trine/train/trainer.h"
@@ -28,6 +29,7 @@ namespace {
 
 constexpr const char* kWho = "fit";
 constexpr const char* kLog = "log.jsonl";
+constexpr const char* kEmbedder = "embedder";  ///< the folder of the tuned one
 constexpr std::int64_t kPredictBatch = 256;
 
 constexpr detail::Names<Balance, 3> kBalances{{{Balance::none, "none"}, {Balance::up, "up"}, {Balance::down, "down"}}};
@@ -51,7 +53,10 @@ void check_options(const FitOptions& o) {
   least("patience", o.patience, 0);
   least("weight_decay", o.weight_decay, 0.0);
   least("checkpoint_seconds", o.checkpoint_seconds, 0.0);
+  least("tune_blocks", o.tune_blocks, 0);
+  least("tower_batch", o.tower_batch, 1);
   for (const auto& [name, value] : {std::pair{"learning_rate", o.learning_rate},
+                                    {"tower_learning_rate", o.tower_learning_rate},
                                     {"max_gradient_norm", o.max_gradient_norm},
                                     {"temperature", o.temperature}}) {
     if (!(value > 0) || !std::isfinite(value)) detail::bad_argument(kWho, name, " must be above 0, got ", value);
@@ -83,10 +88,14 @@ struct Part {
   Features features;
   Features masks;
   Tensor targets;  ///< (N) int64: numbers of labels, or of ids
+  Tensor samples;  ///< (N) int64: their numbers among all
 
   std::int64_t size() const { return targets.size(0); }
   Part at(const Tensor& rows) const {
-    Part some{.features = {}, .masks = {}, .targets = targets.index_select(0, rows)};
+    Part some{.features = {},
+              .masks = {},
+              .targets = targets.index_select(0, rows),
+              .samples = samples.index_select(0, rows)};
     for (const auto& [name, x] : features) some.features[name] = x.index_select(0, rows);
     for (const auto& [name, mask] : masks) some.masks[name] = mask.index_select(0, rows);
     return some;
@@ -103,7 +112,7 @@ Part part_of(const Dataset& data, Split split, const std::vector<std::string>& l
     if (own == split && (!labels.empty() || count[i].item<std::int64_t>() > 1)) rows.push_back(i);
   }
   const Tensor targets = labels.empty() ? ids : data.numbers(labels);
-  Part all{.features = {}, .masks = data.masks, .targets = targets};
+  Part all{.features = {}, .masks = data.masks, .targets = targets, .samples = torch::arange(data.size())};
   for (const auto& [name, x] : data.features) {
     all.features[name] = x.to(torch::kFloat32);
     if (!all.masks.contains(name)) all.masks[name] = torch::ones({x.size(0), x.size(1)}, torch::kBool);
@@ -229,6 +238,8 @@ std::string fingerprint(const Part& train, const Part& val, const FitOptions& o,
   }
   if (o.label_vectors.defined()) add(o.label_vectors.to(torch::kFloat32));
   const FusionOptions& n = model.network;
+  for (const Modality modality : o.tune) sum.add("tune " + std::string(to_string(modality)));
+  if (!o.tune.empty()) sum.add(Json::array({o.tower_learning_rate, o.tune_blocks, o.tower_batch}).dump());
   sum.add(Json::array({to_string(o.task),
                        to_string(o.fusion),
                        n.hidden_dim,
@@ -259,10 +270,18 @@ std::string fingerprint(const Part& train, const Part& val, const FitOptions& o,
 /// A training under way.
 class Run {
  public:
-  Run(const Part& train, const Part& val, const FitOptions& options, const TaskModelOptions& model)
-      : train_(train), val_(val), options_(options), id_(fingerprint(train, val, options, model)) {
+  /// `towers`: those that are trained too; null: none.
+  Run(const Part& train, const Part& val, const FitOptions& options, const TaskModelOptions& model,
+      const TunedTowers* towers)
+      : train_(train), val_(val), options_(options), towers_(towers), id_(fingerprint(train, val, options, model)) {
     torch::manual_seed(seed_of(options.seed, 0));
     model_ = TaskModel(model);
+    all_ = model_.ptr();
+    if (towers != nullptr) {
+      all_ = std::make_shared<torch::nn::Module>();
+      all_->register_module("model", model_.ptr());
+      all_->register_module("towers", towers->module());
+    }
     if (options.task == Task::rank) model_->set_label_vectors(options.label_vectors);
     const std::vector<std::int64_t> groups = options.balance == Balance::none
                                                  ? std::vector<std::int64_t>(static_cast<std::size_t>(train.size()), 0)
@@ -273,7 +292,9 @@ class Run {
   }
 
   FitResult finish() {
-    Trainer trainer(model_.ptr(), {{model_->parameters(), options_.learning_rate}},
+    std::vector<ParameterGroup> groups{{model_->parameters(), options_.learning_rate}};
+    if (towers_ != nullptr) groups.push_back({towers_->module()->parameters(), options_.tower_learning_rate});
+    Trainer trainer(all_, groups,
                     {.steps = steps_,
                      .warmup = options_.warmup,
                      .weight_decay = options_.weight_decay,
@@ -325,6 +346,7 @@ class Run {
     ModalityBatch kept = dropout->forward(batch.features, batch.masks);
     batch.features = std::move(kept.features);
     batch.masks = std::move(kept.masks);
+    if (towers_ != nullptr) towers_->embed(batch.features, batch.masks, batch.samples, /*gradients=*/true);
     const Tensor loss = loss_of(*model_, batch, model_->forward(batch.features, batch.masks), options_);
     trainer.step(loss);
     return loss.item<double>();
@@ -333,7 +355,9 @@ class Run {
   void end_epoch(EpochLog log) {
     if (val_.size() > 0) {
       const torch::NoGradGuard no_grad;
-      const Prediction prediction = predict_all(*model_, val_.features, val_.masks, val_.size());
+      Features features = val_.features;
+      if (towers_ != nullptr) towers_->embed(features, val_.masks, val_.samples, /*gradients=*/false);
+      const Prediction prediction = predict_all(*model_, features, val_.masks, val_.size());
       log.val_loss = loss_of(*model_, val_, prediction, options_).item<double>();
       log.val_top1 = top1_of(val_, prediction);
     }
@@ -345,7 +369,7 @@ class Run {
     if (!better) return;
     best_epoch_ = log.epoch;
     best_.clear();
-    for (const auto& [name, tensor] : state_dict(*model_)) best_.emplace(name, tensor.detach().clone());
+    for (const auto& [name, tensor] : state_dict(*all_)) best_.emplace(name, tensor.detach().clone());
   }
 
   void write_log() const {
@@ -384,20 +408,37 @@ class Run {
 
   FitResult result() {
     const torch::NoGradGuard no_grad;
-    copy_weights(*model_, best_);
+    copy_weights(*all_, best_);
+    std::optional<Embedder> embedder;
+    if (towers_ != nullptr) {
+      const std::filesystem::path folder = options_.folder / kEmbedder;
+      towers_->save(folder);
+      embedder = Embedder::load(folder);
+      TaskModelOptions named = model_->options();
+      named.embedder = embedder->fingerprint();
+      TaskModel same(named);
+      copy_weights(*same, state_dict(*model_));
+      model_ = same;
+    }
     model_->eval();
     if (!options_.folder.empty()) {
       write_log();
       model_->save(options_.folder);
     }
-    return {.model = model_, .history = history_, .best_epoch = best_epoch_, .stopped_early = stopped()};
+    return {.model = model_,
+            .history = history_,
+            .best_epoch = best_epoch_,
+            .stopped_early = stopped(),
+            .embedder = embedder};
   }
 
   const Part& train_;
   const Part& val_;
   const FitOptions& options_;
+  const TunedTowers* towers_;
   std::string id_;
   TaskModel model_{nullptr};
+  std::shared_ptr<torch::nn::Module> all_;  ///< the model, with the towers where some are tuned
   std::optional<BalancedSampler> sampler_;
   std::int64_t per_epoch_ = 0;
   std::int64_t steps_ = 0;
@@ -406,7 +447,8 @@ class Run {
   std::map<std::string, Tensor> best_;
 };
 
-FitResult fit_data(const Dataset& data, const FitOptions& options, const std::string& embedder) {
+FitResult fit_data(const Dataset& data, const FitOptions& options, const std::string& embedder,
+                   const TunedTowers* towers) {
   check_options(options);
   data.check();
   Dataset split = data;
@@ -437,7 +479,7 @@ FitResult fit_data(const Dataset& data, const FitOptions& options, const std::st
     detail::bad_argument(kWho, "no two train samples have the same two modalities: there is nothing to align");
   }
   const detail::RandomState untouched;
-  return Run(train, val, options, model).finish();
+  return Run(train, val, options, model, towers).finish();
 }
 
 }  // namespace
@@ -449,15 +491,30 @@ Balance balance(std::string_view name) {
   detail::bad_argument("balance", "a balance is none, up or down, not '", name, "'");
 }
 
-FitResult fit(const Dataset& data, const FitOptions& options) { return fit_data(data, options, ""); }
+FitResult fit(const Dataset& data, const FitOptions& options) {
+  if (!options.tune.empty()) detail::bad_argument(kWho, "towers are tuned by samples, the data are vectors");
+  return fit_data(data, options, "", nullptr);
+}
 
 FitResult fit(FeatureStore& store, const std::vector<Sample>& samples, FitOptions options,
               std::vector<SkippedInput>* skipped, const std::function<void(std::int64_t, std::int64_t)>& embedding) {
-  const Dataset data = store.load(samples, skipped, embedding);
+  std::optional<TunedTowers> towers;
+  if (!options.tune.empty()) {
+    check_options(options);  // before anything is embedded
+    if (options.folder.empty()) detail::bad_argument(kWho, "to tune towers a folder is wanted, where they are written");
+    std::ranges::sort(options.tune);
+    const auto twice = std::ranges::unique(options.tune);
+    options.tune.erase(twice.begin(), twice.end());
+    towers.emplace(store.embedder(), options);
+  }
+  std::vector<SkippedInput> unread;
+  const Dataset data = store.load(samples, &unread, embedding);
+  if (towers) towers->set_samples(samples, unread);
+  if (skipped != nullptr) skipped->insert(skipped->end(), unread.begin(), unread.end());
   if (options.task == Task::rank && !options.label_vectors.defined()) {
     if (const auto classes = data.classes(); !classes.empty()) options.label_vectors = store.texts(classes);
   }
-  return fit_data(data, options, store.embedder().fingerprint());
+  return fit_data(data, options, store.embedder().fingerprint(), towers ? &*towers : nullptr);
 }
 
 Tensor ranks(const Tensor& scores, const Tensor& right) {

@@ -16,6 +16,26 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIM = 32  # of the tiny model
 
 
+def _load_torchvision():
+    """torchvision as it is installed, also beside a torch that it was not built for: its transforms, which are what the
+    references need, are in Python, but without its own operators it stops at their shapes. Known to work: torch 2.13 for
+    CPUs with `pip install --no-deps torchvision==0.28.0`."""
+    if importlib.util.find_spec("torchvision") is None:
+        return
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+            del sys.modules[name]
+        _load_torchvision.operators = torch.library.Library("torchvision", "FRAGMENT")
+        for name in ("nms", "qnms"):
+            _load_torchvision.operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        import torchvision  # noqa: F401
+
+
+_load_torchvision()  # before transformers or timm look for it
+
+
 def import_maker(name, *packages):
     """tests/golden/NAME.py as a module; skips where a reference that it needs is absent."""
     for package in packages:
@@ -38,6 +58,10 @@ def save_safetensors(path, tensors):
     Path(path).write_bytes(struct.pack("<Q", len(head)) + head + data)
 
 
+DTYPES = {"F32": torch.float32, "F16": torch.float16, "U8": torch.uint8, "I16": torch.int16, "I64": torch.int64,
+          "BOOL": torch.bool}  # fmt: skip
+
+
 def load_safetensors(path):
     """Tensors by name, and the metadata."""
     raw = Path(path).read_bytes()
@@ -46,9 +70,8 @@ def load_safetensors(path):
     metadata, tensors = header.pop("__metadata__", {}), {}
     for name, entry in header.items():
         begin, end = entry["data_offsets"]
-        dtype = {"F32": torch.float32, "U8": torch.uint8, "I64": torch.int64, "BOOL": torch.bool}[entry["dtype"]]
         data = bytearray(raw[start + begin : start + end])
-        tensors[name] = torch.frombuffer(data, dtype=dtype).reshape(entry["shape"])
+        tensors[name] = torch.frombuffer(data, dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
     return tensors, metadata
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+import time
 import zlib
 from pathlib import Path
 
@@ -160,6 +161,9 @@ def test_help_begins_with_a_command(run):
         ["classify", "--image", "a.png", "--text", "a", "--template", "a photo"],
         ["index"],
         ["index", "catalogue.jsonl"],
+        ["index", "catalogue.jsonl", "--out", "a", "--into", "b"],
+        ["index", "--into", "a"],
+        ["index", "--out", "a", "--remove", "1"],
         ["evaluate"],
         ["convert"],
         ["verify"],
@@ -257,7 +261,50 @@ def test_index_lists_unreadable_pictures(run, model_directory, tmp_path):
     (tmp_path / "catalogue.jsonl").write_text(json.dumps({"id": "1", "title": "Lemon", "images": ["none.jpg"]}))
     done = run("index", tmp_path / "catalogue.jsonl", "--model", model_directory, "--out", tmp_path / "out.trine")
     assert done.returncode == 0 and "none.jpg" in done.said
-    assert b"1 pictures skipped" in done.stdout
+    assert b"1 files skipped" in done.stdout
+    done = run("index", tmp_path / "catalogue.jsonl", "--model", model_directory, "--out", tmp_path / "out.trine", "--json")
+    assert json.loads(done.stdout)["skipped"][0]["product"] == "1"
+
+
+def test_index_changes_an_index(run, tiny_directory, tmp_path):
+    out, table = tmp_path / "out.trine", tmp_path / "fruit.csv"
+
+    def index(*arguments):
+        done = run("index", *arguments, "--model", tiny_directory, "--json")
+        assert done.returncode == 0, done.said
+        return json.loads(done.stdout)
+
+    table.write_text("id,title,price\n1,Lemon,0.5\n2,Milk,1\n")
+    assert index(table, "--out", out)["embedded"] == 2
+    table.write_text("id,title,price\n2,Milk,2\n3,Leek,3\n")
+    report = index(table, "--into", out, "--remove", "1")
+    assert (report["products"], report["embedded"], report["removed"]) == (2, 1, 1)
+    assert index("--into", out, "--remove", "3")["products"] == 1
+    refused(run("index", "--into", out, "--remove", "3", "--model", tiny_directory), "no product")
+    refused(run("index", table, "--into", tmp_path / "none.trine", "--model", tiny_directory), "none.trine")
+    assert sorted(tmp_path.iterdir()) == [table, out]
+
+
+def test_index_goes_on_after_it_was_killed(trine_program, run, model_directory, tmp_path):
+    from PIL import Image
+
+    rows = []
+    for i in range(150):
+        Image.fromarray(make_picture(i, 200, 150)).save(tmp_path / f"{i}.png")
+        rows.append({"id": str(i), "title": f"Product {i}", "images": [f"{i}.png"]})
+    catalogue = tmp_path / "catalogue.jsonl"
+    catalogue.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = ["index", catalogue, "--model", model_directory, "--threads", "1", "--json", "--out"]
+    whole, killed, part = tmp_path / "whole.trine", tmp_path / "killed.trine", tmp_path / "killed.trine.part"
+    with subprocess.Popen([trine_program, *arguments, killed], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as work:
+        while work.poll() is None and not part.is_file():
+            time.sleep(0.02)
+        work.kill()
+    assert not killed.is_file()
+    again = json.loads(run(*arguments, killed).stdout)
+    assert again["embedded"] < len(rows) and not part.exists()
+    assert json.loads(run(*arguments, whole).stdout)["embedded"] == len(rows)
+    assert killed.read_bytes() == whole.read_bytes()
 
 
 def test_search_ranks_and_gives_reasons(run, tiny_directory, index):
@@ -266,7 +313,8 @@ def test_search_ranks_and_gives_reasons(run, tiny_directory, index):
     assert answer["query"] == {"text": "Lemon"} and len(answer["hits"]) == 2
     hit = answer["hits"][0]
     assert set(hit) >= {"id", "title", "score", "similarity", "consistency", "disagreement", "reasons", "attributes"}
-    assert set(hit["reasons"][0]) == {"modality", "similarity", "support", "nearest"}
+    assert set(hit["reasons"][0]) == {"modality", "similarity", "support", "verdict", "nearest"}
+    assert 0 <= answer["confidence"] <= 1 and answer["nothing_matches"] is False
     assert set(answer["milliseconds"]) == {"load", "text", "search"}
     assert answer["hits"][0]["score"] >= answer["hits"][1]["score"]
 
@@ -274,6 +322,27 @@ def test_search_ranks_and_gives_reasons(run, tiny_directory, index):
     lines = done.stdout.decode().splitlines()
     assert len(lines) == 1 + 2 * 2 and "The text" in lines[2]
     assert "0.5 EUR" in done.stdout.decode() or "Lemon" not in done.stdout.decode()
+
+
+def test_search_with_a_filter_and_what_is_not_wanted(run, tiny_directory, index):
+    arguments = ["search", index, "--model", tiny_directory, "--text", "Lemon", "--json"]
+    ids = lambda *more: [hit["id"] for hit in json.loads(run(*arguments, *more).stdout)["hits"]]  # noqa: E731
+    assert ids("--filter", "price < 1 and category == 'fruit'") == ["lemon"]
+    avoided = {hit["id"]: hit["avoided"] for hit in json.loads(run(*arguments, "--not", "Lemon").stdout)["hits"]}
+    assert ids()[0] == "lemon" and max(avoided, key=avoided.get) == "lemon" and avoided["lemon"] > 0
+    assert sorted(ids("--text", "Leek", "--late", "--no-calibration")) == ["leek", "lemon", "milk"]
+    done = run(*arguments, "--filter", "prise < 1")
+    assert json.loads(done.stdout)["hits"] == [] and 'no product has the attribute "prise"' in done.said.lower()
+    assert "No product fits" in run(*arguments[:-1], "--filter", "price > 9").said
+    refused(run(*arguments, "--filter", "price < "), "column 9")
+
+
+def test_evaluate_queries_for_what_the_catalogue_lacks(run, tiny_directory, index, tmp_path):
+    (tmp_path / "queries.jsonl").write_text('{"text": "a tractor", "set": "far"}\n{"id": "lemon", "text": "Lemon"}')
+    arguments = ["evaluate", "--lacking", tmp_path / "queries.jsonl", "--index", index, "--model", tiny_directory]
+    results = json.loads(run(*arguments, "--json").stdout)["results"]
+    assert [(row["set"], row["count"], row["nothing"]) for row in results] == [("all", 1, 0), ("far", 1, 0)]
+    assert b"nothing matches" in run(*arguments).stdout
 
 
 def test_evaluate_counts_ranks(run, tiny_directory, index, tmp_path):
@@ -294,6 +363,10 @@ def test_evaluate_compares_modalities_and_rerank(run, model_directory, three_ind
     results = json.loads(run(*arguments).stdout)["results"]
     kinds = [(row["query"], row["rerank"]) for row in results]
     assert kinds == [("image", ""), ("image + text", "no"), ("image + text", "yes"), ("text", "")]
+    picture = tmp_path / "reliability.svg"
+    report = json.loads(run(*arguments, "--compare", "--reliability", picture).stdout)
+    assert len(report["results"]) == 8 and report["confidence"]["count"] == 1
+    assert "share right" in picture.read_text()
 
 
 def test_evaluate_retrieval(run, model_directory, tmp_path):

@@ -1,6 +1,7 @@
 """Models by name: huggingface_hub's cache, laid out as it lays it out, and stand-ins for what would need the network."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -142,6 +143,37 @@ def test_shards_are_weights_too(hub):
     for name in ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"):
         (hub.served / name).write_text("{}")
     assert len(list(_hub.locate("some/model").glob("model*"))) == 3
+
+
+def test_open_clip_has_its_own_files(hub):
+    """timm/PE-Core-... and the like have no config.json; LAION's have one, and sometimes no model.safetensors."""
+    shutil.rmtree(hub.served)
+    shutil.copytree(GOLDEN / "pe/open_clip", hub.served)
+    for other in ("open_clip_pytorch_model.bin", "README.md"):
+        (hub.served / other).write_text("{}")
+    found = _hub.locate("some/open_clip", revision="v1")
+    got = {f.name for f in found.iterdir()}
+    assert got == {"open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"}
+    assert [asked[:2] for asked in hub.asked] == [("some/open_clip", "v1")] * 2
+    wanted = trine.Embedder(GOLDEN / "pe/open_clip").embed_text("a red door")
+    assert torch.equal(trine.Embedder("some/open_clip").embed_text("a red door"), wanted)
+    (hub.served / "config.json").write_text(json.dumps({"model_type": "clip"}))  # of weights that are pickled only
+    assert torch.equal(trine.Embedder("some/open_clip").embed_text("a red door"), wanted)
+
+
+def test_open_clip_weights_are_no_second_copy(hub):
+    for name in ("open_clip_config.json", "open_clip_model.safetensors"):
+        (hub.served / name).write_text("{}")
+    found = _hub.locate("some/model")
+    assert not (found / "open_clip_model.safetensors").exists() and len(hub.asked) == 1
+    assert trine.Embedder("some/model").embed_text("the red one").shape == (32,)  # by its config.json
+
+
+def test_open_clip_without_weights(hub):
+    (hub.served / "model.safetensors").unlink()
+    (hub.served / "open_clip_config.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="trine convert some/model model$"):
+        trine.Embedder("some/model")
 
 
 def test_a_folder_comes_before_the_hub(hub, tmp_path, monkeypatch, tiny_directory):

@@ -211,3 +211,150 @@ def test_other_pe_audios(tmp_path, seed):
         assert scale_error(encoder.audio.encode(clip)[0], wanted) < 1e-4
     given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
     assert scale_error(encoder.text.encode(given), maker.text_vectors(model, tokenizer, given, 32)) < 1e-4
+
+
+# --- PE's towers for videos, and PE-AV ---------------------------------------------------------------------------------
+
+PAIRS = {
+    "audio_text": ("audio", "text_audio"),
+    "video_text": ("video", "text_video"),
+    "audio_video": ("audio", "video"),
+    "audio_video_text": ("audio_video", "text_audio_video"),
+    "audio_plus_text_video": ("audio_plus_text", "video"),
+    "video_plus_text_audio": ("video_plus_text", "audio"),
+}
+
+
+def assert_all_equal(model, found, wanted):
+    """Vectors and scores, by the reference's names; it pairs rows, so each is there once for each text."""
+    assert {name.removesuffix("_embeds") for name in wanted if name.endswith("_embeds")} == set(found)
+    for name in found:
+        value = wanted[f"{name}_embeds"]
+        assert scale_error(found[name].expand_as(value), value) < 1e-4, name
+    assert sorted(model.pairs) == sorted(PAIRS)
+    for pair, (a, b) in PAIRS.items():
+        value = wanted[f"logits_{pair}"].flatten()
+        logits = model.logits(pair, found[a], found[b])
+        assert scale_error(logits.flatten().expand_as(value), value) < 1e-4, pair
+        assert torch.equal(model.probabilities(pair, found[a], found[b]), logits.sigmoid())
+
+
+def golden_sound(samples):
+    """make_pe_audio's."""
+    clip = next(iter(load_safetensors(GOLDEN / "spectrograms/clip.safetensors")[0].values())).numpy()
+    return np.resize(clip.astype(np.float32) / 2**15, samples)
+
+
+def test_pe_av_has_all_its_heads():
+    expected, metadata = load_safetensors(GOLDEN / "pe_video/both/expected.safetensors")
+    model = trine.PeAudioVideo(GOLDEN / "pe_video/both")
+    video, texts = expected["frames"].numpy(), json.loads(metadata["texts"])
+    found = model.embed(audio=(golden_sound(500), 48_000), video=video, text=texts)
+    assert_all_equal(model, found, expected)
+    assert set(model.embed(text="a red door")) == {"text_audio", "text_video", "text_audio_video"}
+    described = model.describe()
+    assert described["video.frames"] == "of a video 3, evenly from the first to the last"
+    assert described["audio_text.similarity"].startswith("sigmoid of ")
+    assert "PeAudioVideo(" in repr(model) and model.dim == 16
+
+
+def test_what_pe_av_refuses():
+    model = trine.PeAudioVideo(GOLDEN / "pe_video/small")
+    for given, words in [
+        ({}, "there is none"),
+        ({"audio": np.zeros(100, np.float32)}, "the model has video, text"),
+        ({"video": np.zeros((0, 8, 8, 3), np.uint8)}, "at least one frame"),
+        ({"text": ["a", "\udcff"]}, "surrogates"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            model.embed(**given)
+    with pytest.raises(ValueError, match="no scores of audio_text"):
+        model.logits("audio_text", np.zeros(16), np.zeros(16))
+    with pytest.raises(ValueError, match="wanted one of audio_text"):
+        model.logits("text", np.zeros(16), np.zeros(16))
+    with pytest.raises(RuntimeError, match="known are pe_audio_video, pe_audio, pe_video"):
+        trine.PeAudioVideo(GOLDEN / "vision/clip")
+
+
+def test_an_embedder_of_pe_av():
+    expected, _ = load_safetensors(GOLDEN / "pe_video/both/expected.safetensors")
+    video = expected["frames"].numpy()
+    model = trine.Embedder(GOLDEN / "pe_video/both")
+    assert model.modalities == ["image", "text", "audio"]
+    unit = torch.nn.functional.normalize
+    assert torch.allclose(model.embed_image(video[0]), unit(expected["image"], dim=0), atol=1e-5)
+    assert torch.allclose(model.embed_video(video), unit(expected["video_embeds"][0], dim=0), atol=1e-5)
+    with pytest.raises(ValueError, match="not trained on pairs"):  # its scores are of vectors that have a length
+        model.probabilities(video[0], ["a red door"])
+
+
+def pe_video_configs(random):
+    groups = int(random.choice([1, 2]))
+    heads = groups * int(random.integers(1, 3))
+    size = 4 * int(random.integers(2, 5))
+    tower = lambda: {
+        "intermediate_size": int(random.integers(5, 30)),
+        "num_hidden_layers": int(random.integers(1, 3)),
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads // groups,
+        "head_dim": int(random.choice([2, 6, 16])),
+        "hidden_act": str(random.choice(["silu", "gelu"])),
+        "attention_bias": bool(random.integers(2)),
+        "rope_parameters": {"rope_type": "default", "rope_theta": float(random.choice([100, 20_000]))},
+    }
+    hidden = int(random.integers(5, 30))
+    vision = {
+        "architecture": str(random.choice(CORE)),
+        "num_classes": int(random.integers(3, 20)),
+        "model_args": {"embed_dim": 24, "depth": 2, "num_heads": 3, "patch_size": 4, "img_size": size,
+                       "attn_pool_num_heads": 2, "mlp_ratio": float(random.uniform(0.5, 3))},
+    }  # fmt: skip
+    video = tower() | {"hidden_size": hidden, "vision_config": vision}
+    return size, video, tower() | {"hidden_size": hidden}, tower() | {"hidden_size": int(random.integers(5, 30))}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_pe_videos(tmp_path, seed):
+    maker = import_maker("make_pe_video", "transformers", "timm", "torchvision")
+    random = np.random.default_rng([seed, 7])
+    size, video, _, _ = pe_video_configs(random)
+    num_frames = [None, 2, 6][seed]
+    options = {"video": video, "size": size, "num_frames": num_frames, "nested": bool(seed % 2)}
+    model, tokenizer = maker.make(tmp_path / "model", seed, **options)
+    ours = trine.load_encoder(tmp_path / "model")
+    embedder = trine.Embedder(tmp_path / "model")
+    for count in (1, 2, int(random.integers(3, 9))):
+        clip = maker.frames(count, seed)
+        pixels = torch.stack([ours.image.preprocess(frame) for frame in clip.numpy()])
+        wanted = maker.pixels_of(clip, size, num_frames)[0]
+        seen = maker.sampled(pixels[None], num_frames)
+        assert seen[0].shape == wanted.shape and float((seen[0] - wanted).abs().max()) < 2.1 / 255  # one byte more or less
+        vector = maker.video_vector(model, seen)
+        assert scale_error(ours.image.encode_video(pixels), vector) < 1e-4
+        assert torch.allclose(embedder.embed_video(clip), torch.nn.functional.normalize(vector, dim=0), atol=1e-5)
+    given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
+    batch = maker.tokens(tokenizer, given)
+    assert scale_error(ours.text.encode(given), maker.text_vectors(model, batch)) < 1e-4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_other_pe_avs(tmp_path, seed):
+    maker = import_maker("make_pe_video", "transformers", "timm", "torchvision")
+    random = np.random.default_rng([seed, 8])
+    size, video, audio, both = pe_video_configs(random)
+    num_frames, nested = [None, 3, 4][seed], seed == 2
+    dac = {"downsampling_ratios": [[2, 5], [4], [2, 3, 3]][seed], "encoder_hidden_size": 3, "codebook_dim": 5}
+    hop = int(np.prod(dac["downsampling_ratios"]))
+    model, tokenizer = maker.make(
+        tmp_path / "model", seed, video=video, audio=audio, both=both, dac=dac, hop=hop, size=size, num_frames=num_frames,
+        nested=nested)  # fmt: skip
+    ours = trine.PeAudioVideo(tmp_path / "model")
+    image = trine.load_encoder(tmp_path / "model").image
+    given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
+    for count, samples in ((1, 1), (5, int(random.integers(20, 300))), (int(random.integers(2, 9)), 7 * hop)):
+        clip = maker.frames(count, seed)
+        pixels = torch.stack([image.preprocess(frame) for frame in clip.numpy()])
+        batch = maker.tokens(tokenizer, given)
+        wanted = maker.all_vectors(model, maker.sampled(pixels[None], num_frames), maker.sound(samples), batch, hop)
+        found = ours.embed(audio=(maker.sound(samples), 48_000), video=clip, text=given)
+        assert_all_equal(ours, found, wanted)

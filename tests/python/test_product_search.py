@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import make_picture, make_voice
+from conftest import make_picture, make_voice, save_wav
 
 import trine
 
@@ -18,6 +18,7 @@ FRUIT = [
     {"id": "lemon", "title": "Lemon", "keywords": ["something sour"]},
     {"id": "milk", "title": "Milk"},
 ]
+VERDICTS = ("supports", "neutral", "contradicts")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def search(tiny):
 
 def test_a_title_finds_its_product(search):
     hits = search.search(text="something sour", k=3)
-    assert [type(hit) for hit in hits] == [trine.Hit] * 3
+    assert isinstance(hits, trine.SearchResult) and [type(hit) for hit in hits] == [trine.Hit] * 3
     hit = hits[0]
     assert (hit.id, hit.title) == ("lemon", "Lemon")
     assert hit.reasons[0].modality == "text" and hit.reasons[0].nearest == "keyword: something sour"
@@ -48,18 +49,23 @@ def test_a_hit_is_json(search):
         "similarity",
         "consistency",
         "disagreement",
+        "avoided",
         "reasons",
         "sentence",
         "product",
     }
-    assert told["reasons"][0]["modality"] == "text"
+    assert told["reasons"][0]["modality"] == "text" and told["reasons"][0]["verdict"] in VERDICTS
+    found = search.search(text="Banana")
+    assert json.loads(json.dumps(found.to_dict()))["confidence"] == found.confidence
+    assert 0 <= found.confidence <= 1 and found.nothing_matches is False
 
 
 def test_products(search):
     product = search.product("banana")
     assert product.attributes["price"] == 2.49 and product.keywords == ["something yellow to eat"]
     assert repr(product) == "Product(id='banana', title='Banana')"
-    assert product.to_dict() == FRUIT[0] | {"images": []}
+    assert product.to_dict() == FRUIT[0] | {"images": [], "audio": []}
+    assert [p.id for p in search.products] == ["banana", "lemon", "milk"]
     assert len(search) == 3 and search.report["products"] == 3 and search.report["vectors"] == 6
     with pytest.raises(ValueError):
         search.product("nowhere")
@@ -107,7 +113,7 @@ def test_a_catalogue_file(tiny, tmp_path):
 
 
 def filled(row):
-    return {"description": "", "attributes": {}, "keywords": [], "images": []} | row
+    return {"description": "", "attributes": {}, "keywords": [], "images": [], "audio": []} | row
 
 
 @pytest.mark.parametrize(
@@ -115,7 +121,10 @@ def filled(row):
     [
         ([{"id": "a"}], ValueError),
         ([{"id": "", "title": "x"}], ValueError),
-        ([{"id": "a", "title": "x", "colour": "red"}], ValueError),
+        ([{"id": "a", "title": "x", "colour": "red", "attributes": {"colour": "blue"}}], ValueError),
+        ([{"id": "a", "title": "x", "price": float("nan")}], ValueError),
+        ([{"id": "a\nb", "title": "x"}], ValueError),
+        ([{"id": "a", "title": "x", "audio": [7]}], TypeError),
         ([{"id": "a", "title": "x"}, {"id": "a", "title": "y"}], ValueError),
         ([{"id": 7, "title": "x"}], TypeError),
         ([{"id": "a", "title": "x", "keywords": [7]}], TypeError),
@@ -143,9 +152,21 @@ def test_progress_is_told_and_may_end_the_work(tiny):
 
 
 def test_bad_queries_are_refused(search, tiny):
-    for query in ({}, {"text": "a", "k": 0}, {"text": "a", "weights": {"text": 0}}, {"text": "a", "weights": {"x": 1}}):
+    for query in (
+        {},
+        {"text": []},
+        {"text": "a", "k": 0},
+        {"text": "a", "weights": {"text": 0}},
+        {"text": "a", "weights": {"x": 1}},
+        {"text": "a", "filter": "price <"},
+        {"text": "a", "filter": "price = 3"},
+        {"text": "a", "mixing": "often"},
+        {"text": "a", "without": "\ud800"},
+    ):
         with pytest.raises(ValueError):
             search.search(**query)
+    with pytest.raises(TypeError):
+        search.search(text="a", without=[7])
     with pytest.raises(ValueError, match="has no"):
         search.search(image=make_picture())
     with pytest.raises(TypeError):
@@ -160,9 +181,13 @@ def test_pictures_words_and_a_clip(model, tmp_path):
         image.fromarray(make_picture(5 * i, 120, 100)).save(tmp_path / f"{i}.png")
         rows.append({"id": str(i), "title": f"Product {i}", "images": [str(tmp_path / f"{i}.png")]})
     rows[2]["images"].append(str(tmp_path / "missing.png"))
-    with pytest.warns(UserWarning, match="skipped: 1, the first .*missing.png"):
+    save_wav(tmp_path / "voice.wav", make_voice())
+    rows[0]["audio"] = [str(tmp_path / "voice.wav"), str(tmp_path / "0.png")]
+    with pytest.warns(UserWarning, match="skipped: 2, the first .*0.png"):
         search = trine.ProductSearch.build(model, rows)
-    assert search.report["vectors"] == 6 and search.report["skipped"][0][0].endswith("missing.png")
+    assert search.report["vectors"] == 7
+    assert [(one["product"], one["file"][-11:]) for one in search.report["skipped"]][1] == ("2", "missing.png")
+    assert search.search(audio=make_voice(), k=1)[0].reasons[0].nearest == "clip 1"
     hit = search.search(image=make_picture(5, 120, 100), k=1)[0]
     assert hit.id == "1" and hit.reasons[0].nearest.startswith("picture")
     hit = search.search(
@@ -173,9 +198,76 @@ def test_pictures_words_and_a_clip(model, tmp_path):
     assert all(h.score == h.similarity for h in plain)
 
 
+def test_an_index_changes_without_being_made_anew(tiny, tmp_path):
+    search = trine.ProductSearch.build(tiny, FRUIT[:2])
+    assert search.add([FRUIT[2]])["embedded"] == 1 and len(search) == 3
+    changed = [FRUIT[0] | {"attributes": {"price": 1}}, FRUIT[1] | {"description": "Yellow."}]
+    assert search.update(changed)["embedded"] == 1  # a price is not embedded
+    assert search.product("banana").attributes == {"price": 1} and search.report["vectors"] == 7
+    search.remove("milk")
+    search.remove(["banana"])
+    search.save(tmp_path / "a.trine")
+    trine.ProductSearch.build(tiny, changed[1:]).save(tmp_path / "b.trine")
+    assert (tmp_path / "a.trine").read_bytes() == (tmp_path / "b.trine").read_bytes()
+    with pytest.raises(ValueError, match="already"):
+        search.add([FRUIT[1]])
+    with pytest.raises(ValueError, match="no product"):
+        search.remove("milk")
+
+
+def test_killed_work_goes_on(tiny, tmp_path):
+    def stop(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    part = tmp_path / "fruit.part"
+    with pytest.raises(KeyboardInterrupt):
+        trine.ProductSearch.build(tiny, FRUIT, progress=stop, partial=part)
+    search = trine.ProductSearch.build(tiny, FRUIT, partial=part)
+    assert search.report["embedded"] == 1 and part.is_file()
+
+
+def test_tables(tiny, tmp_path):
+    path = tmp_path / "fruit.csv"
+    path.write_bytes(b"\xef\xbb\xbfid,title,price,organic,keywords\r\nlemon,\"Lemon, sour\",0.5,true,a|b c\r\n")
+    product = trine.read_catalogue(path)[0]
+    assert (product.title, product.keywords) == ("Lemon, sour", ["a", "b c"])
+    assert product.attributes == {"price": 0.5, "organic": True}
+    assert len(trine.ProductSearch.build(tiny, path)) == 1
+    path.write_text('id,title\n1,"a\n')
+    with pytest.raises(RuntimeError, match="line 2, column 2"):
+        trine.read_catalogue(path)
+
+
+def test_filters(search):
+    found = search.search(text="something", filter="price < 3 and colour contains 'é'")
+    assert [hit.id for hit in found] == ["banana"]
+    assert len(search.search(text="something", filter="not price < 3")) == 2
+    none = search.search(text="something", filter="price > 3")
+    assert len(none) == 0 and none.nothing_matches and none.confidence == 0
+    cheap = trine.Filter("price < 30 and category in ('fruit', \"nuts\")")
+    assert cheap.matches({"price": 2, "category": "fruit"}) and not cheap.matches({"price": 2})
+    assert cheap.names == ["category", "price"]
+    with pytest.raises(ValueError, match="column 9"):
+        trine.Filter("price < x")
+
+
+def test_several_texts_and_what_is_not_wanted(search, tiny):
+    one = search.search(text=["something sour", "Lemon"], k=3)
+    assert one[0].id == "lemon"
+    away = search.search(text="something sour", without="something sour", k=3)
+    lemon = next(hit for hit in away if hit.id == "lemon")
+    assert 0 < lemon.avoided <= 1 and lemon.avoided == max(hit.avoided for hit in away)
+    assert lemon.score <= search.search(text="something sour")[0].score
+    assert max(hit.avoided for hit in one) == 0
+    far = search.search(text="something sour", weights={"text": -1}, k=3)
+    assert far[-1].id == "lemon" and far[0].reasons == [] and far[0].sentence() == "Nothing speaks for it."
+
+
 def test_the_default_catalogue(default_model):
     if not (default_model.directory / "catalogue.trine").is_file():
         pytest.skip("the default model has no catalogue.trine yet")
     search = trine.ProductSearch(embedder=default_model)
     hits = search.search(text="a ripe banana", k=3)
-    assert "banana" in hits[0].title.lower()
+    assert "banana" in hits[0].title.lower() and not hits.nothing_matches and hits.confidence > 0.5
+    assert search.search(text="how do I reset my password").nothing_matches

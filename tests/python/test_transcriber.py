@@ -1,5 +1,8 @@
 """Transcripts: tokens, segments and text as transformers' `generate` gives them."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 import trine
@@ -122,6 +125,81 @@ def test_other_configurations(maker, seed, tmp_path, one_thread):
             assert found.text == wanted["text"]
             texts = [s["text"] for s in wanted["segments"] if s["text"]]
             assert [s.text for s in found.segments] == texts
+
+
+def write_older_files(folder, layout, languages):
+    """tokenizer.json as the files that were there before it; fine-tuned checkpoints often have no others."""
+    file = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer.json").unlink()
+    vocab = file["model"]["vocab"]
+    added = {t["content"]: t["id"] for t in file["added_tokens"]}
+    if layout != "added tokens apart":  # English checkpoints have <|endoftext|> among the others
+        vocab["<|endoftext|>"] = added.pop("<|endoftext|>")
+    merges = "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in file["model"]["merges"])
+    (folder / "vocab.json").write_text(json.dumps(vocab, ensure_ascii=False), encoding="utf-8")
+    (folder / "merges.txt").write_text(merges, encoding="utf-8")
+    config = {"tokenizer_class": "WhisperTokenizer", "model_max_length": 1024, "unk_token": "<|endoftext|>"}
+    if layout == "added_tokens_decoder":
+        flags = {"lstrip": False, "rstrip": False, "normalized": False, "single_word": False, "special": True}
+        config["added_tokens_decoder"] = {str(id): {"content": token, **flags} for token, id in added.items()}
+        config |= {"language": "English", "task": "translate"} if languages else {"predict_timestamps": True}
+    else:
+        (folder / "added_tokens.json").write_text(json.dumps(added))
+        special = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
+        special["additional_special_tokens"] = [*added]
+        (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    if layout != "no config":
+        (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+OLDER = ["added_tokens_decoder", "added tokens", "added tokens apart", "no config"]
+
+
+@pytest.mark.parametrize("layout", OLDER)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_without_a_tokenizer_json(maker, layout, seed, tmp_path, one_thread):
+    import transformers
+
+    languages = maker.LANGUAGES if seed else []
+    model, backend = maker.make_whisper(tmp_path, seed, languages)
+    clip, asked = maker.clips(model)["long"], {"task": "transcribe"} if languages else {}
+    newer = trine.Transcriber(tmp_path).transcribe(clip)
+    write_older_files(tmp_path, layout, languages)
+    reference = transformers.WhisperTokenizer.from_pretrained(tmp_path)
+    ours = trine.Tokenizer.load(tmp_path)
+    random = np.random.default_rng(seed)
+    texts = ["the café in Ĺ", "", " hello", "naïve — 東京 👍🏽\n\t", "a <|en|> b<|endoftext|>", "<|notimestamps|>  x"]
+    texts += ["".join(map(chr, random.integers(32, 0x2FFF, 40))) for _ in range(200)]
+    for text in texts:
+        assert ours.encode(text).ids == reference(text).input_ids, text
+    ids = random.integers(0, ours.vocab_size, (50, 20)).tolist()
+    for row in ids:
+        for skip in (True, False):
+            wanted = reference.backend_tokenizer.decode(row, skip_special_tokens=skip)
+            assert ours.decode(row, skip_special_tokens=skip) == wanted
+    found = trine.Transcriber(tmp_path).transcribe(clip)
+    assert found.tokens == newer.tokens and found.text == newer.text and found.tokens
+    wanted = maker.reference(model, backend, clip, return_timestamps=True, **asked)
+    assert found.repeated or found.tokens == wanted["tokens"]
+
+
+def test_older_files_that_are_refused(tmp_path):
+    for change, words in [
+        ({"language": "klingon"}, "none of Whisper's"),
+        ({"language": "yue"}, "no token has the id"),
+        ({"task": "sing"}, "neither transcribe nor translate"),
+    ]:
+        folder = shutil.copytree(TRANSCRIPTS / "multilingual", tmp_path / words)
+        write_older_files(folder, "added tokens", True)
+        config = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps(config | change))
+        with pytest.raises(RuntimeError, match=words):
+            trine.Transcriber(folder)
+    for content in ("[]", '{"a": "b"}', '{"a": 1.5}'):
+        (folder / "tokenizer_config.json").unlink(missing_ok=True)
+        (folder / "added_tokens.json").write_text(content)
+        with pytest.raises(RuntimeError, match="added_tokens.json"):
+            trine.Transcriber(folder)
 
 
 # --- the default model ------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 from conftest import GOLDEN, load_safetensors, save_safetensors
 
 import trine
-from trine.verify import clips, pictures, texts, verify, write_golden
+from trine.verify import FAMILIES, clips, pictures, texts, verify, write_golden
 
 VISION = GOLDEN / "vision"
 
@@ -87,6 +87,7 @@ CASES = {
     "waves/wav2vec2_classifier": [*AUDIO, LABELS],
     "waves/hubert_classifier": [*AUDIO, LABELS],
     "waves/wavlm_classifier": [*AUDIO, LABELS],
+    "pe_audio/small": [*TEXT, *AUDIO],
 }
 
 
@@ -119,6 +120,75 @@ def test_a_folder_of_sentence_transformers(transformers, tmp_path):
     assert vectors.passed
     other = perturbed(GOLDEN / "encoders/bert", tmp_path / "other", "layer.1.output.dense")
     assert verdicts(verify(other, against=directory))["text vectors"] is False
+
+
+@pytest.mark.parametrize(("case", "stages"), [("small", TEXT), ("both", [*TEXT, *AUDIO])])
+def test_pe_videos_equal_transformers(case, stages, transformers):
+    pytest.importorskip("timm", reason="needs timm, a part of the reference")
+    pytest.importorskip("torchvision", reason="needs torchvision, a part of the reference")
+    report = verify(GOLDEN / "pe_video" / case)
+    assert report.passed, str(report)
+    found = verdicts(report)
+    assert {s for s, passed in found.items() if passed} == {"image features", "image vectors", *stages}
+    assert found["image pixels"] is None and "resizes by torch" in str(report)
+
+
+@pytest.mark.parametrize("case", ["core", "giant", "lang", "spatial"])
+def test_perception_encoders_equal_timm(case, tmp_path, one_thread):
+    timm = pytest.importorskip("timm", reason="needs timm, the reference")
+    pytest.importorskip("torchvision", reason="needs torchvision, which timm needs")
+    report = verify(GOLDEN / "pe" / case)
+    assert report.passed and set(verdicts(report)) == set(IMAGE), str(report)
+    assert report.reference == f"timm {timm.__version__}"
+    other = perturbed(GOLDEN / "pe" / case, tmp_path / "other", "blocks.1.mlp.fc1.weight")
+    assert verdicts(verify(other, against=GOLDEN / "pe" / case))["image features"] is False
+
+
+def test_a_wrapped_perception_encoder_equals_transformers(transformers, tmp_path):
+    pytest.importorskip("timm", reason="needs timm, a part of the reference")
+    pytest.importorskip("torchvision", reason="needs torchvision, which timm needs")
+    folder = GOLDEN / "pe/core"
+    original = json.loads((folder / "config.json").read_text())
+    width = load_safetensors(folder / "expected.safetensors")[0]["features.photo"].shape[0]
+    args = {key: value for key, value in original["model_args"].items() if key != "num_classes"}
+    config = transformers.TimmWrapperConfig(architecture=original["architecture"], model_args=args, num_labels=width)
+    for kind in (transformers.TimmWrapperModel, transformers.TimmWrapperForImageClassification):
+        target = tmp_path / kind.__name__
+        model = kind(config)
+        model.load_state_dict(load_safetensors(folder / "model.safetensors")[0], strict=False)
+        model.save_pretrained(target)
+        written = json.loads((target / "config.json").read_text())
+        (target / "config.json").write_text(json.dumps(written | {"pretrained_cfg": original["pretrained_cfg"]}))
+        report = verify(target)
+        assert report.passed and set(verdicts(report)) == set(IMAGE), str(report)
+        assert (trine.load_encoder(target).dim == width) == (kind is not transformers.TimmWrapperModel)
+
+
+@pytest.mark.parametrize("case", ["open_clip", "open_clip_custom"])
+def test_open_clip_folders_equal_open_clip(case, transformers, tmp_path):
+    open_clip = pytest.importorskip("open_clip", reason="needs open_clip_torch, the reference")
+    pytest.importorskip("torchvision", reason="needs torchvision, which open_clip needs")
+    report = verify(GOLDEN / "pe" / case)
+    assert report.passed and set(verdicts(report)) == {*IMAGE, *TEXT, "scores of pairs"}, str(report)
+    assert report.reference == f"open_clip {open_clip.__version__}"
+    other = shutil.copytree(GOLDEN / "pe" / case, tmp_path / "other")
+    tensors = load_safetensors(other / "open_clip_model.safetensors")[0]
+    name = next(n for n in sorted(tensors) if n.endswith("text_projection"))
+    tensors[name] = torch.cat([tensors[name][:1] * 3, tensors[name][1:]])
+    save_safetensors(other / "open_clip_model.safetensors", {n: t.numpy() for n, t in tensors.items()})
+    found = verdicts(verify(other, against=GOLDEN / "pe" / case))
+    assert found["image features"] and found["text ids"] and not found["text features"]
+
+
+def test_every_family_has_a_reference_or_says_why_not(tmp_path):
+    with pytest.raises(RuntimeError, match="no package has ImageBind"):
+        verify(GOLDEN / "imagebind/small")
+    (tmp_path / "config.json").write_text('{"model_type": "another"}')
+    with pytest.raises(RuntimeError, match="known are ") as error:
+        trine.load_encoder(tmp_path)
+    known = str(error.value).split("known are ")[1].rstrip(".").split(", ")
+    compared_by_timm = {n for n in known if n.startswith(("vit_pe_", "tf_efficientnet_lite"))}
+    assert len(known) > 30 and set(known) - compared_by_timm - {"imagebind"} == set(FAMILIES) - {"timm_wrapper"}
 
 
 def test_efficientnet_equals_timm(encoders, one_thread):

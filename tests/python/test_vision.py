@@ -1,6 +1,7 @@
 """Families of images, and of images and texts: every stage as the reference gives it."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -334,3 +335,52 @@ def test_clip_with_a_tokenizer_of_its_own(end, tmp_path):
         with pytest.warns(UserWarning, match="longer than 40 tokens"):
             vectors = trine.Embedder(tmp_path).embed_text(texts, long_input="truncate")
         assert (vectors - wanted).abs().max() < 1e-5, layout
+
+
+@pytest.mark.parametrize("layout", ["spiece.model", "tokenizer.json", "siglip2"])
+def test_siglip_with_a_tokenizer_of_its_own(maker, layout, tmp_path):
+    """Texts through SigLIP's SentencePiece, as google/siglip has it and as a tokenizer.json, and SigLIP 2's of Gemma."""
+    transformers = pytest.importorskip("transformers", reason="needs transformers, the reference")
+    pytest.importorskip("sentencepiece", reason="needs sentencepiece, which makes the model")
+    pytest.importorskip("google.protobuf", reason="needs protobuf, which reads it")
+    sys.path.insert(0, str(GOLDEN.parent / "tokenizers"))
+    try:
+        import families
+    finally:
+        sys.path.remove(str(GOLDEN.parent / "tokenizers"))
+    length = 24
+    if layout == "spiece.model":
+        tokenizer = families.write_older("older_siglip", tmp_path)
+        size = len(tokenizer)
+    else:
+        backend = families.FAMILIES["siglip2" if layout == "siglip2" else "siglip"]()
+        backend.save(str(tmp_path / "tokenizer.json"))
+        pad = "<pad>" if layout == "siglip2" else "</s>"
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": pad, "model_max_length": length}
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+        tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+        size = backend.get_vocab_size()
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    config = transformers.SiglipConfig(
+        text_config=sizes | {"vocab_size": size, "max_position_embeddings": length},
+        vision_config=sizes | {"image_size": 16, "patch_size": 8},
+    )
+    model = maker.randomise(transformers.SiglipModel(config), 3)
+    model.save_pretrained(tmp_path)
+    processor = transformers.SiglipImageProcessorPil(size={"height": 16, "width": 16})
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(processor.to_dict()))
+    texts = ["the red shoes", "A photo of the dog!!", "ünïcode 42 émoji 🙂", "", "  Two  spaces, «quoted» ", "el niño corrió",
+             "これは赤い本です", "the blue bicycle " * 30]  # fmt: skip
+    ids = tokenizer(texts, padding="max_length", truncation=True, max_length=length, return_tensors="pt").input_ids
+    wanted = torch.nn.functional.normalize(model.get_text_features(ids).pooler_output, dim=1)
+    ours = trine.Embedder(tmp_path)
+    assert len({tuple(row) for row in ids.tolist()}) == len(texts)
+    assert [trine.load_encoder(tmp_path).text.tokenize(t) for t in texts] == ids.tolist()
+    with pytest.warns(UserWarning, match=f"longer than {length} tokens"):
+        assert (ours.embed_text(texts, long_input="truncate") - wanted).abs().max() < 1e-5
+    picture = maker.draw(40, 30, 1)
+    pixels = processor(picture, return_tensors="pt")
+    image = torch.nn.functional.normalize(model.get_image_features(**pixels).pooler_output[0], dim=0)
+    assert (ours.embed_image(picture) - image).abs().max() < 1e-5
+    scores = (image @ wanted[:-1].T * model.logit_scale.exp() + model.logit_bias).sigmoid()
+    assert (ours.probabilities(picture, texts[:-1]) - scores).abs().max() < 1e-4

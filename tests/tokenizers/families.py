@@ -324,6 +324,15 @@ def spiece(name: str, **options) -> dict[str, bytes]:
     return {name: sentencepiece_model(**options)}
 
 
+def whisper_files() -> dict[str, bytes]:
+    """Without the special tokens in vocab.json, as the multilingual checkpoints have them."""
+    files = bpe_files(gpt2())
+    first = len(json.loads(files["vocab.json"]))
+    names = ["startoftranscript", "en", "zh", "de", "translate", "transcribe", "startofprev", "nospeech", "notimestamps"]
+    added = {f"<|{name}|>": first + i for i, name in enumerate(names)}
+    return files | {"added_tokens.json": json.dumps(added).encode()}
+
+
 T5_IDS = {"pad_id": 0, "eos_id": 1, "unk_id": 2, "bos_id": -1}
 GEMMA = {
     "model_type": "bpe", "byte_fallback": True, "add_dummy_prefix": False, "remove_extra_whitespaces": False,
@@ -346,6 +355,9 @@ OLDER = {
     ),
     "older_gpt2": lambda: (bpe_files(gpt2()), {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": True}),
     "older_qwen2": lambda: (bpe_files(qwen2()), {"tokenizer_class": "Qwen2Tokenizer"}),
+    "older_whisper": lambda: (
+        whisper_files(), {"tokenizer_class": "WhisperTokenizer", "language": "German", "task": "transcribe"},
+    ),
     "older_xlm_roberta": lambda: (spiece("sentencepiece.bpe.model"), {"tokenizer_class": "XLMRobertaTokenizer"}),
     "older_t5": lambda: (spiece("spiece.model", **T5_IDS), {"tokenizer_class": "T5Tokenizer", "extra_ids": 20}),
     "older_siglip": lambda: (spiece("spiece.model", **T5_IDS), {"tokenizer_class": "SiglipTokenizer"}),

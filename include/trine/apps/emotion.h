@@ -15,8 +15,8 @@ namespace trine {
 ///     trine::EmotionRecognizer emotion = trine::EmotionRecognizer::load(trine::Embedder::load());
 ///     std::cout << emotion.text("It arrived broken again!").front().label << "\n";      // anger
 ///
-/// Texts: English, trained on online comments (GoEmotions); several labels may hold at once, so the probabilities do not
-/// sum to 1. Voices: trained on German acted speech (EmoDB), one of four; they sum to 1. It carries badly to other
+/// Texts: English, trained on online comments (GoEmotions); several labels may hold at once, so the probabilities do
+/// not sum to 1. Voices: trained on German acted speech (EmoDB), one of four; they sum to 1. It carries badly to other
 /// languages and to people who do not act: take it for a hint.
 ///
 /// The heads lie in the model's folder (config.json: "emotion"). Calls from several threads are safe.

@@ -27,7 +27,8 @@ struct Heard {
 ///
 /// trust = sigmoid(bias + sum of weights times facts), the facts being the logit of the decoder's confidence, its
 /// probability that nothing is said, whether a loop was cut, the cosine between the two vectors and the logarithm of
-/// the number of words. The weights lie in the model's config.json (audio.hearing), by `models/default/train/fit_hearing.py`.
+/// the number of words. The weights lie in the model's config.json (audio.hearing), by
+/// `models/default/train/fit_hearing.py`.
 ///
 /// Cost of a clip of 3 s on one core with the default model: direct path 40 ms, transcript 150 ms.
 /// Calls from several threads are safe. Errors: those of Embedder and Transcriber.

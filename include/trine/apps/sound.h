@@ -12,12 +12,12 @@ namespace trine {
 /// What makes the noise in a clip: one of the ten classes of ESC-10 (dog bark, rain, baby cry ...).
 ///
 ///     trine::SoundRecognizer sounds = trine::SoundRecognizer::load(trine::Embedder::load());
-///     std::cout << sounds.recognize("outside.wav").front().label << "\n";      // Rain
+///     std::cout << sounds.recognize("outside.wav").front().label << "\n";      // rain
 ///
 /// It knows these ten alone: any clip lands on one of them. The head lies in the model's folder (config.json: "sound").
 /// Calls from several threads are safe.
-/// Errors: std::invalid_argument for samples that are not finite, std::runtime_error for files (no head, damaged, silent
-/// or shorter than 0.1 s).
+/// Errors: std::invalid_argument for samples that are not finite, std::runtime_error for files (no head, damaged,
+/// silent or shorter than 0.1 s).
 class TRINE_API SoundRecognizer {
  public:
   /// The head of the embedder's model.

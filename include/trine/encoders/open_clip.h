@@ -74,6 +74,10 @@ class TRINE_API OpenClipTextImpl : public torch::nn::Module {
 };
 TORCH_MODULE(OpenClipText);
 
+/// Whether a directory is to be read as OpenCLIP's: it has open_clip_config.json, and no config.json or, beside
+/// open_clip_model.safetensors, no weights in transformers' layout.
+TRINE_API bool is_open_clip(const std::filesystem::path& directory);
+
 /// Both towers and their similarity; features are not normalised.
 TRINE_API AnyEncoder load_open_clip(const std::filesystem::path& directory);
 

@@ -2,7 +2,6 @@
 
 #include <torch/torch.h>
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -10,7 +9,7 @@
 
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/modernbert.h"
-#include "trine/encoders/transformer.h"
+#include "trine/encoders/pe_transformer.h"
 #include "trine/export.h"
 #include "trine/layers.h"
 
@@ -21,17 +20,7 @@
 namespace trine {
 
 /// The keys of config.json's "audio_config", with transformers' defaults.
-struct TRINE_API PeAudioEncoderConfig {
-  std::int64_t hidden_size = 1792;
-  std::int64_t intermediate_size = 4800;
-  std::int64_t num_hidden_layers = 6;
-  std::int64_t num_attention_heads = 14;
-  std::int64_t num_key_value_heads = 14;  ///< where it is not written, num_attention_heads
-  std::int64_t head_dim = 128;
-  Activation hidden_act = Activation::silu;
-  double rms_norm_eps = 1e-5;
-  double rope_theta = 20'000;
-  bool attention_bias = false;
+struct TRINE_API PeAudioEncoderConfig : PeTransformerConfig {
   // of "dac_config"
   std::int64_t encoder_hidden_size = 64;                        ///< channels of the codec's first layer
   std::vector<std::int64_t> downsampling_ratios{2, 8, 10, 12};  ///< each doubles the channels
@@ -49,26 +38,19 @@ struct TRINE_API PeAudioConfig {
 };
 
 class PeAudioCodecImpl;
-class PeAudioLayerImpl;
 
 /// Samples to states: the first is of the class token, the others of steps of `hop_length` samples.
 /// (N, 1, steps * hop_length) -> (N, 1 + steps, hidden_size)
-class TRINE_API PeAudioEncoderImpl : public torch::nn::Module {
+class TRINE_API PeAudioEncoderImpl : public PeTransformerImpl {
  public:
   explicit PeAudioEncoderImpl(const PeAudioEncoderConfig& config);
   torch::Tensor forward(const torch::Tensor& samples) const;
 
  private:
-  PeAudioEncoderConfig config_;
+  std::int64_t hop_length_;
   std::shared_ptr<PeAudioCodecImpl> codec_;
   Conv1d bottleneck_{nullptr};
   Linear data_projection_{nullptr};
-  torch::Tensor class_embedding_;
-  std::array<LayerNorm, 2> group_norms_{nullptr, nullptr};  ///< each over all steps and channels of a clip
-  std::array<Conv1d, 2> convolutions_{nullptr, nullptr};
-  std::vector<std::shared_ptr<PeAudioLayerImpl>> layers_;
-  torch::Tensor norm_;
-  Linear output_{nullptr};
 };
 TORCH_MODULE(PeAudioEncoder);
 
@@ -77,7 +59,7 @@ struct PeAudioOptions {
 };
 
 /// Both towers. Features are not normalised; a clip gives the class token's. There is no similarity: the reference
-/// scores products of features that are not normalised.
+/// scores products of features that are not normalised; `PeAudioVideo` has those scores.
 TRINE_API AnyEncoder load_pe_audio(const std::filesystem::path& directory, const PeAudioOptions& options = {});
 
 }  // namespace trine

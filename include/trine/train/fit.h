@@ -13,11 +13,12 @@
 #include "trine/train/dataset.h"
 #include "trine/train/task_model.h"
 
-/// Training on the vectors of frozen encoders.
+/// Training on the vectors of encoders, which are frozen unless `tune` names them.
 ///
 ///     FeatureStore store(Embedder::load());
 ///     FitResult result = fit(store, read_manifest("train.jsonl"), {.task = Task::classify, .folder = "run"});
 ///     result.model->save("model");
+///     fit(store, read_manifest("train.jsonl"), {.tune = {Modality::image}, .folder = "tuned"}).embedder->directory();
 
 namespace trine::train {
 
@@ -70,6 +71,11 @@ struct FitOptions {
   std::int64_t patience = 0;  ///< epochs without a better validation after which to stop; 0: all are run
   std::uint64_t seed = 0;
 
+  std::vector<Modality> tune = {};    ///< towers that are trained too; only of samples, and with a folder
+  double tower_learning_rate = 2e-5;  ///< theirs, in place of learning_rate
+  std::int64_t tune_blocks = 0;       ///< of a tower only so many blocks, the last, and what follows; 0: all of it
+  std::int64_t tower_batch = 16;      ///< inputs whose activations are held; of more they are computed a second time
+
   std::filesystem::path folder = {};  ///< checkpoint, log.jsonl and the model go there; empty: nothing is written
   double checkpoint_seconds = 20;     ///< between checkpoints within an epoch; each epoch ends with one
   std::function<void(const FitProgress&)> progress = {};  ///< what it throws ends the training
@@ -80,6 +86,7 @@ struct FitResult {
   std::vector<EpochLog> history;
   std::int64_t best_epoch = 0;
   bool stopped_early = false;
+  std::optional<Embedder> embedder = {};  ///< with the tuned towers, from "embedder" in the folder
 };
 
 /// Trains on the train split, chooses by the val split and leaves the test split alone.
@@ -90,11 +97,16 @@ struct FitResult {
 /// Errors: std::invalid_argument for options out of range, data that do not fit (see Dataset::check), no train sample,
 /// a modality that none of these has; classify: a sample without a label, fewer than two labels, a label that train
 /// lacks; rank: the first two; align: fewer than two modalities or than two samples that have them. std::runtime_error
-/// for files and for a folder that holds another training.
+/// for files and for a folder that holds another training. `tune` here is std::invalid_argument.
 TRINE_API FitResult fit(const Dataset& data, const FitOptions& options = {});
 
 /// The same on the vectors of samples, with the vectors of the labels' own texts for `rank`. `skipped` and `embedding`:
 /// see FeatureStore::load.
+///
+/// `tune`: a copy of the store's embedder is trained with the model, by batches of the samples' inputs; the best
+/// epoch's is written to "embedder" in the folder, and the model names its fingerprint. The store's own embedder stays
+/// as it is, and so do the labels' vectors for `rank`. Errors: std::invalid_argument also for a modality that the model
+/// or the samples lack and for an encoder that cannot be trained, see Embedder::weights.
 TRINE_API FitResult fit(FeatureStore& store, const std::vector<Sample>& samples, FitOptions options = {},
                         std::vector<SkippedInput>* skipped = nullptr,
                         const std::function<void(std::int64_t done, std::int64_t total)>& embedding = {});

@@ -175,7 +175,23 @@ def main() -> None:
     labelled = [{**row, "label": row["id"], "id": row["image"], "split": split} for row in rows]
     write_lines(out / "advise.jsonl", labelled)
 
+    # a photo of one product, the name of another, typed or spoken
+    rng = random.Random(3)
+    others = [rng.choice([other for other in titles if other != row["id"]]) for row in shots]
+    write_lines(out / "contradicting-text.jsonl", [row | {"text": titles[o]} for row, o in zip(shots, others)])
+    rows = [row | {"audio": str(corpus / rng.choice(by_product[o]))} for row, o in zip(shots, others)]
+    write_lines(out / "contradicting-voice.jsonl", rows)
+
+    # what the catalogue lacks: sentences and sounds for no product, and products that are taken out (those with an id)
     sentences = spoken(corpus, split, "clinc")
+    taken = [(shots, "photo, product taken out"), (typed(split, titles, clips), "typed name, product taken out")]
+    taken.append(([{"id": clip["label"], "audio": str(corpus / clip["audio"])} for clip in clips], "voice, product taken out"))
+    rows = [row | {"set": kind} for some, kind in taken for row in some]
+    rows += [{"text": clip["target"], "set": "sentence for no product"} for clip in sentences]
+    rows += [{"audio": str(corpus / clip["audio"]), "set": "spoken sentence for no product"} for clip in sentences]
+    rows += [{"audio": str(noise.resolve()), "set": "sound"} for noise in noises]
+    write_lines(out / "lacking.jsonl", rows)
+
     rows = [{"audio": str(corpus / clip["audio"]), "text": clip["target"]} for clip in sentences]
     write_lines(out / "sentences.jsonl", rows)
 

@@ -28,7 +28,7 @@ out=$build/evaluation/$split
 
 # figure WHAT MANIFEST [OPTION]: the rows of one manifest.
 figure() {
-  local what=$1 manifest=$2 option=${3:-}
+  local what=$1 manifest=$2 option=${3:-}  # options are words without blanks
   [ -f "$out/$manifest" ] || return 0
   echo "--- $what" >&2
   "$build/bin/trine" evaluate "${model[@]}" $option "$out/$manifest" --json >"$out/${manifest%.jsonl}.json"
@@ -41,24 +41,41 @@ with open(path) as file:
     report = json.load(file)
 for row in report["results"]:
     low, high = row["interval"]
-    query = row["query"] + {"yes": ", re-ranked", "no": ", not re-ranked"}.get(row["rerank"], "")
+    how = row["rerank"].replace("yes", "re-ranked").replace("no", "not re-ranked", 1)
+    query = row["query"] + (", " + how if how else "")
     numbers = f"{row['top1']:.3f} | {low:.3f} to {high:.3f} | {row['top5']:.3f} | {row['top10']:.3f} | {row['mrr']:.3f}"
+    numbers += f" | {row['conflict']:.3f} | {row['nothing']:.3f}"
     print(f"| {what} | {query} | {row['set']} | {row['count']} | {numbers} | {report['chance']:.4f} | `{' '.join(command.split())}` |")
 PYTHON
 }
 
 echo "Split: $split."
 echo
-echo "| figure | query | set | count | top-1 | 95 % interval | top-5 | top-10 | MRR | chance | command |"
-echo "|---|---|---|---|---|---|---|---|---|---|---|"
+echo "| figure | query | set | count | top-1 | 95 % interval | top-5 | top-10 | MRR | conflict | nothing | chance | command |"
+echo "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 figure "photo" photo.jsonl
 figure "typed name, unseen phrasing" typed.jsonl
 figure "free description" described.jsonl
-figure "photo and name with two typing errors" photo-misspelt.jsonl
+figure "photo and name with two typing errors" photo-misspelt.jsonl --compare
 figure "voice" voice-clean.jsonl
 figure "voice, noise at 10 dB" voice-10dB.jsonl
 figure "voice, noise at 0 dB" voice-0dB.jsonl
-figure "photo and voice" photo-voice-clean.jsonl
-figure "photo and voice, noise at 10 dB" photo-voice-10dB.jsonl
-figure "photo and voice, noise at 0 dB" photo-voice-0dB.jsonl
+figure "photo and voice" photo-voice-clean.jsonl --compare
+figure "photo and voice, noise at 10 dB" photo-voice-10dB.jsonl --compare
+figure "photo and voice, noise at 0 dB" photo-voice-0dB.jsonl --compare
+figure "photo, voice and name with two typing errors" photo-voice-misspelt.jsonl "--reliability $out/reliability.svg"
+figure "photo and the typed name of another product" contradicting-text.jsonl
+figure "photo and the spoken name of another product" contradicting-voice.jsonl
 figure "spoken sentence among all" sentences.jsonl --retrieval
+
+echo "--- what the catalogue lacks" >&2
+"$build/bin/trine" evaluate "${model[@]}" --lacking "$out/lacking.jsonl" --json >"$out/lacking.json"
+"$python" - "$out/lacking.json" <<'PYTHON'
+import json
+import sys
+
+print("\n| lacking | query | count | nothing matches | 95 % interval |\n|---|---|---|---|---|")
+for row in json.load(open(sys.argv[1]))["results"]:
+    low, high = row["interval"]
+    print(f"| {row['set']} | {row['query']} | {row['count']} | {row['nothing']:.3f} | {low:.3f} to {high:.3f} |")
+PYTHON

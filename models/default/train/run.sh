@@ -40,5 +40,19 @@ step "catalogue with picture vectors"
 "$PYTHON" $MODEL/train/add_pictures.py $MODEL/catalogue.jsonl "$DATA/grocery" > "$WORK/catalogue.jsonl"
 "$BUILD/bin/trine" index "$WORK/catalogue.jsonl" --model $MODEL --out $MODEL/catalogue.trine
 
+step "trust in transcripts"
+export PYTHONPATH=$BUILD/python${PYTHONPATH:+:$PYTHONPATH} TRINE_MODEL=$PWD/$MODEL
+"$PYTHON" $MODEL/evaluation/make_manifests.py "$DATA" "$WORK/corpus" "$WORK/val" --split val
+"$PYTHON" $MODEL/train/fit_hearing.py "$WORK/val"
+
+if "$PYTHON" -c "import safetensors, transformers" 2>"$WORK/import.log"; then
+  step "emotions and sounds"
+  "$PYTHON" $MODEL/train/train_text_emotion.py --encoder "$TEXT" --data "$DATA/text_emotion_goemotions" \
+    --out $MODEL/emotion-text.safetensors | tee "$WORK/text-emotion.jsonl"
+  "$PYTHON" $MODEL/train/train_clip_heads.py --encoder "$AUDIO" --data "$DATA" --out $MODEL | tee "$WORK/clip-heads.log"
+else
+  echo "The heads for emotions and sounds stay as they are: training them needs transformers ($PYTHON -m pip install transformers)." >&2
+fi
+
 step "calibration"
 "$BUILD/bin/calibrate" --model $MODEL --photos "$DATA/grocery" --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10"

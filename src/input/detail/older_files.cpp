@@ -9,6 +9,7 @@
 #include "detail/error.h"
 #include "detail/file.h"
 #include "input/detail/tokenizer_draft.h"
+#include "input/detail/whisper_languages.h"
 
 namespace trine::detail {
 
@@ -146,6 +147,38 @@ void make_qwen2(TokenizerDraft& draft) {
   draft.add_flagged_template();
 }
 
+/// The place of "German" or "de", as a fine-tuned checkpoint keeps it, among Whisper's languages.
+std::int32_t language_place(const TokenizerDraft& draft, std::string name) {
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  const auto& all = kWhisperLanguages;
+  const auto named =
+      std::ranges::find_if(all, [&](const auto& entry) { return name == entry.first || name == entry.second; });
+  if (named == all.end()) draft.refuse("the \"language\" of tokenizer_config.json is none of Whisper's");
+  const auto first = std::ranges::find(all, named->first, &std::pair<std::string_view, std::string_view>::first);
+  return static_cast<std::int32_t>(first - all.begin());
+}
+
+void make_whisper(TokenizerDraft& draft) {
+  constexpr const char* kStart = "<|startoftranscript|>";
+  draft.name_tokens({{"bos_token", "<|endoftext|>"}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}});
+  draft.read_merges(Json::object());
+  draft.add_tokens();
+  draft.set("pre_tokenizer", byte_level(draft.flag("add_prefix_space", false)));
+  draft.set("decoder", {{"type", "ByteLevel"}});
+  std::vector<std::string> before{kStart};
+  if (draft.has("language"))
+    before.push_back(draft.token_after(kStart, 1 + language_place(draft, draft.text("language"))));
+  if (draft.has("task")) {
+    const std::string task = draft.text("task");
+    if (task != "transcribe" && task != "translate") {
+      draft.refuse("the \"task\" of tokenizer_config.json is neither transcribe nor translate");
+    }
+    before.push_back("<|" + task + "|>");
+  }
+  if (!draft.flag("predict_timestamps", false)) before.emplace_back("<|notimestamps|>");
+  draft.set_template(before, {draft.token("eos_token")});
+}
+
 /// The first pieces of the file have other numbers in the model: <s> 0, <pad> 1, </s> 2, <unk> 3.
 void make_xlm_roberta(TokenizerDraft& draft) {
   draft.name_tokens(kRobertaRoles);
@@ -222,14 +255,14 @@ const std::map<std::string, void (*)(TokenizerDraft&)> kFamilies = {
     {"BertTokenizer", make_bert},     {"DistilBertTokenizer", make_bert}, {"MPNetTokenizer", make_mpnet},
     {"CLIPTokenizer", make_clip},     {"RobertaTokenizer", make_roberta}, {"GPT2Tokenizer", make_gpt2},
     {"Qwen2Tokenizer", make_qwen2},   {"T5Tokenizer", make_t5},           {"XLMRobertaTokenizer", make_xlm_roberta},
-    {"SiglipTokenizer", make_siglip}, {"GemmaTokenizer", make_gemma}};
+    {"SiglipTokenizer", make_siglip}, {"GemmaTokenizer", make_gemma},     {"WhisperTokenizer", make_whisper}};
 
 const std::map<std::string, const char*> kModelTypes = {
     {"bert", "BertTokenizer"},     {"distilbert", "BertTokenizer"}, {"mpnet", "MPNetTokenizer"},
     {"clip", "CLIPTokenizer"},     {"xclip", "CLIPTokenizer"},      {"roberta", "RobertaTokenizer"},
     {"clap", "RobertaTokenizer"},  {"gpt2", "GPT2Tokenizer"},       {"qwen2", "Qwen2Tokenizer"},
     {"t5", "T5Tokenizer"},         {"mt5", "T5Tokenizer"},          {"xlm-roberta", "XLMRobertaTokenizer"},
-    {"siglip", "SiglipTokenizer"}, {"gemma", "GemmaTokenizer"}};
+    {"siglip", "SiglipTokenizer"}, {"gemma", "GemmaTokenizer"},     {"whisper", "WhisperTokenizer"}};
 
 /// The tokenizer class, without "Fast"; empty if nothing names it.
 std::string family_of(const char* who, const fs::path& directory, const Json& config) {

@@ -161,6 +161,8 @@ void TokenizerDraft::add_tokens(bool of_model) {
     std::map<std::int64_t, const Json*> by_id;
     for (const auto& [id, token] : list->items()) by_id[std::strtoll(id.c_str(), nullptr, 10)] = &token;
     for (const auto& [id, token] : by_id) add_token(*token, get_or<bool>(who_, *token, "special", false));
+  } else {
+    add_tokens_of_file();
   }
   for (const char* role :
        {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"}) {
@@ -184,6 +186,25 @@ void TokenizerDraft::add_tokens(bool of_model) {
   if (names_.contains("pad_token")) set("padding", {{"pad_id", id_of(token("pad_token"))}});
 }
 
+/// added_tokens.json: {"<|de|>": 50261 ...}, in the order of their ids. Special are those that the files give a role.
+void TokenizerDraft::add_tokens_of_file() {
+  const Json list = read_json_if_there(who_, directory_ / "added_tokens.json");
+  if (list.is_null()) return;
+  if (!list.is_object()) failure(who_, "the added_tokens.json is not an object of tokens and ids");
+  std::set<std::string> special;
+  for (const auto& [role, token] : roles_) {
+    const bool named = has(role) || (special_.is_object() && special_.contains(role) && !special_[role].is_null());
+    if (named) special.insert(content_of(who_, token));
+  }
+  std::map<std::int64_t, std::string> by_id;
+  for (const auto& [token, id] : list.items()) {
+    if (!holds<std::int32_t>(id))
+      failure(who_, "the id of ", shown(token), " in added_tokens.json is ", shown(id.dump()));
+    by_id[id.get<std::int32_t>()] = token;
+  }
+  for (const auto& [id, token] : by_id) add_token(token, special.contains(token));
+}
+
 /// The first mention of a token holds.
 void TokenizerDraft::add_token(const Json& token, bool special) {
   const std::string content = content_of(who_, token);
@@ -201,16 +222,33 @@ std::int32_t TokenizerDraft::id_of(const std::string& token) const {
   return found->second;
 }
 
+std::string TokenizerDraft::token_after(const std::string& token, std::int32_t distance) const {
+  const std::int32_t wanted = id_of(token) + distance;
+  const auto found = std::find_if(ids_.begin(), ids_.end(), [&](const auto& entry) { return entry.second == wanted; });
+  if (found == ids_.end()) failure(who_, "no token has the id ", wanted, ", ", distance, " above ", shown(token));
+  return found->first;
+}
+
 void TokenizerDraft::add_template(const std::vector<const char*>& before, const std::vector<const char*>& after,
                                   bool once) {
-  Json single = Json::array(), specials = Json::object();
-  const auto add = [&](const char* role) {
-    single.push_back({{"SpecialToken", {{"id", token(role)}}}});
-    specials[token(role)] = {{"ids", {id_of(token(role))}}, {"tokens", {token(role)}}};
+  const auto tokens = [this](const std::vector<const char*>& roles) {
+    std::vector<std::string> all;
+    for (const char* role : roles) all.push_back(token(role));
+    return all;
   };
-  for (const char* role : before) add(role);
+  set_template(tokens(before), tokens(after), once);
+}
+
+void TokenizerDraft::set_template(const std::vector<std::string>& before, const std::vector<std::string>& after,
+                                  bool once) {
+  Json single = Json::array(), specials = Json::object();
+  const auto add = [&](const std::string& token) {
+    single.push_back({{"SpecialToken", {{"id", token}}}});
+    specials[token] = {{"ids", {id_of(token)}}, {"tokens", {token}}};
+  };
+  for (const std::string& token : before) add(token);
   single.push_back({{"Sequence", {{"id", "A"}}}});
-  for (const char* role : after) add(role);
+  for (const std::string& token : after) add(token);
   set("post_processor",
       {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", specials}, {"once", once}});
 }

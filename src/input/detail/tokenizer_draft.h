@@ -26,6 +26,7 @@ class TokenizerDraft {
   bool flag(const char* key, bool fallback) const { return get_or<bool>(who_, config_, key, fallback); }
   bool has(const char* key) const { return config_.contains(key) && !config_[key].is_null(); }
   std::int64_t number(const char* key, std::int64_t fallback, std::int64_t most) const;
+  std::string text(const char* key) const { return get<std::string>(who_, config_, key); }
 
   [[noreturn]] void refuse(const char* why) const;
 
@@ -52,9 +53,14 @@ class TokenizerDraft {
 
   const std::string& token(const char* role) const { return names_.at(role); }
   Json token_and_id(const char* role) const { return {token(role), id_of(token(role))}; }
+  /// The token whose id is `distance` above that of another one.
+  std::string token_after(const std::string& token, std::int32_t distance) const;
 
   /// The tokens of these roles before and after the text; with `once` not those that end it already.
   void add_template(const std::vector<const char*>& before, const std::vector<const char*>& after, bool once = false);
+
+  /// The same of tokens themselves.
+  void set_template(const std::vector<std::string>& before, const std::vector<std::string>& after, bool once = false);
 
   /// The same with what add_bos_token and add_eos_token of the configuration ask for.
   void add_flagged_template();
@@ -63,6 +69,7 @@ class TokenizerDraft {
 
  private:
   void add_token(const Json& token, bool special);
+  void add_tokens_of_file();
   std::int32_t id_of(const std::string& token) const;
 
   const char* who_;
