@@ -157,14 +157,17 @@ ValueError for a URL that is not http or https or holds a password, and for a ti
 
   py::class_<SupportAgent>(m, "SupportAgent")
       .def(py::init([](const Embedder& embedder, std::string language, std::filesystem::path replies,
-                       std::filesystem::path intents, std::filesystem::path index,
+                       std::filesystem::path examples, std::filesystem::path index,
+                       std::optional<IntentClassifier> intents, std::optional<DamageDetector> damage,
                        std::shared_ptr<ProductSearch> products, std::optional<ChatEndpoint> chat) {
              const SupportOptions options{.language = std::move(language),
                                           .chat = std::move(chat),
                                           .replies = std::move(replies),
-                                          .intents = std::move(intents),
+                                          .intents = std::move(examples),
                                           .index = std::move(index)};
              SupportParts parts = SupportParts::of(embedder, options);
+             if (intents) parts.intents = std::move(intents);
+             if (damage) parts.damage = std::move(damage);
              if (products) parts.products = std::move(products);
              return SupportAgent(embedder, std::move(parts), options);
            }),

@@ -527,8 +527,10 @@ class SupportAgent:
         embedder: Embedder,
         language: str,
         replies: str,
-        intents: str,
+        examples: str,
         index: str,
+        intents: IntentClassifier | None,
+        damage: DamageDetector | None,
         products: ProductSearch | None,
         chat: ChatEndpoint | None,
     ) -> None: ...

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from . import _inputs, _trine
+from .damage import DamageDetector
 from .embedder import Description, Embedder
+from .intent import IntentClassifier
 from .product_search import ProductSearch
 
 
@@ -30,7 +32,9 @@ class SupportAgent:
 
     `embedder`: the model, by default the default model; what it has no part for is in `Reply.not_looked_at`.
     `language`: of the replies, "en" or "de" or one of `replies`; messages are understood in English.
-    `replies`, `intents`: files of templates and of examples, by default the model's replies.json and intents.json.
+    `replies`: a file of templates, by default the model's replies.json.
+    `intents`: an IntentClassifier or a file of examples, by default the model's intents.json.
+    `damage`: a DamageDetector, such as one fitted on your own photos, by default the model's.
     `products`: a ProductSearch or the file of an index, by default the model's catalogue.
     `chat`: a `ChatEndpoint` that writes the replies. It gets the words and what was found, never a picture or recording;
     the templates write where it fails, or names a number, link, product or damage that was neither found nor said.
@@ -42,17 +46,28 @@ class SupportAgent:
         *,
         language: str = "en",
         replies: _inputs.PathLike | None = None,
-        intents: _inputs.PathLike | None = None,
+        intents: IntentClassifier | _inputs.PathLike | None = None,
+        damage: DamageDetector | None = None,
         products: ProductSearch | _inputs.PathLike | None = None,
         chat: _trine.ChatEndpoint | None = None,
     ) -> None:
         if embedder is not None and not isinstance(embedder, Embedder):
             raise TypeError(f"embedder must be a trine.Embedder, not {type(embedder).__name__}.")
         self._embedder = Embedder() if embedder is None else embedder
+        if damage is not None and not isinstance(damage, DamageDetector):
+            raise TypeError(f"damage must be a trine.DamageDetector, not {type(damage).__name__}.")
+        classifier = intents._model if isinstance(intents, IntentClassifier) else None
         search = products._search if isinstance(products, ProductSearch) else None
-        index = None if isinstance(products, ProductSearch) else products
-        paths = ["" if path is None else _inputs.path(path) for path in (replies, intents, index)]
-        self._agent = _trine.SupportAgent(self._embedder._model, language, *paths, search, chat)
+        files = (replies, None if classifier is not None else intents, None if search is not None else products)
+        self._agent = _trine.SupportAgent(
+            self._embedder._model,
+            language,
+            *("" if path is None else _inputs.path(path) for path in files),
+            classifier,
+            None if damage is None else damage._model,
+            search,
+            chat,
+        )
 
     def handle(
         self,

@@ -68,15 +68,37 @@ class Look {
                                    std::to_string(text.size()) + " bytes were read");
       }
       at_words(Modality::text, seen_.text);
-      lacks(Fact::emotion, "the model has no head for the emotions of texts");
+      if (parts_.emotions && parts_.emotions->supports(Modality::text)) {
+        seen_.emotions[Modality::text] = parts_.emotions->text(seen_.text);
+      } else {
+        lacks(Fact::emotion, "the model has no head for the emotions of texts");
+      }
     });
   }
 
   void at_audio(const AudioInput& audio) {
     attempt(Modality::audio, [&] {
-      samples_of(audio);
-      lacks(Fact::heard, "the model has no decoder of speech");
-      lacks(Fact::emotion, "the model has no head for the emotions of voices");
+      const AudioInput clip = samples_of(audio);
+      if (!parts_.hearing) {
+        lacks(Fact::heard, "the model has no decoder of speech");
+      } else {
+        const Heard heard = parts_.hearing->hear(clip);
+        if (heard.transcript.text.empty()) {
+          unread(Modality::audio, "nothing is said in it");
+        } else {
+          seen_.heard = Finding{.fact = Fact::heard,
+                                .value = heard.transcript.text,
+                                .probability = heard.trust,
+                                .source = Modality::audio};
+          spoken_ = heard.vector;
+          at_words(Modality::audio, heard.transcript.text);
+        }
+      }
+      if (parts_.emotions && parts_.emotions->supports(Modality::audio)) {
+        seen_.emotions[Modality::audio] = parts_.emotions->voice(clip);
+      } else {
+        lacks(Fact::emotion, "the model has no head for the emotions of voices");
+      }
     });
   }
 
@@ -151,15 +173,14 @@ class Look {
   }
 
   void find_product(Modality modality, const Tensor& vector) {
-    const auto hits = parts_.products->search({{modality, vector}}, {.k = 1});
-    if (hits.empty()) return;
-    const float confidence = hits[0].reasons.at(0).support;
-    if (confidence <= kSureProduct) return;
+    const SearchResult found = parts_.products->search(std::map<Modality, Tensor>{{modality, vector}}, {.k = 1});
+    const auto confidence = static_cast<float>(found.confidence);
+    if (found.empty() || found.nothing_matches || confidence <= kSureProduct) return;
     add_product({.fact = Fact::product,
-                 .value = hits[0].id,
+                 .value = found[0].id,
                  .probability = confidence,
                  .source = modality,
-                 .note = hits[0].title});
+                 .note = found[0].title});
   }
 
   void add_product(const Finding& product) {
@@ -184,7 +205,9 @@ SupportParts SupportParts::of(const Embedder& embedder, const SupportOptions& op
   SupportParts parts;
   load_part(parts, Fact::intent, !options.intents.empty(),
             [&] { parts.intents = IntentClassifier::load(embedder, options.intents); });
+  load_part(parts, Fact::emotion, false, [&] { parts.emotions = EmotionRecognizer::load(embedder); });
   load_part(parts, Fact::damage, false, [&] { parts.damage = DamageDetector::load(embedder); });
+  load_part(parts, Fact::heard, false, [&] { parts.hearing = Hearing::load(embedder); });
   load_part(parts, Fact::product, !options.index.empty(), [&] {
     const fs::path index = options.index.empty() ? embedder.directory() / "catalogue.trine" : options.index;
     parts.products = std::make_shared<ProductSearch>(embedder, index);

@@ -116,13 +116,24 @@ def test_products_may_be_an_index_or_a_search(tiny, tmp_path):
         trine.SupportAgent(tiny, replies=REPLIES, products=tmp_path / "missing.trine")
 
 
+def test_intents_may_be_a_classifier_and_need_their_sentences(tiny):
+    examples = {"late": ["it is late", "where is it"], "praise": ["good", "very good"]}
+    intents = trine.IntentClassifier(examples, embedder=tiny)
+    reply = trine.SupportAgent(tiny, replies=REPLIES, intents=intents).handle(text="it is late")
+    assert reply.find("intent").value in ("late", "other") and reply.find("urgency") is not None
+    lost = trine.IntentClassifier({**examples, "lost": ["lost", "I lost it"]}, embedder=tiny)
+    with pytest.raises(RuntimeError, match="no reply to the intent"):
+        trine.SupportAgent(tiny, replies=REPLIES, intents=lost)
+
+
 def test_bad_options(tiny, tmp_path):
     with pytest.raises(ValueError, match="no language 'fr'|no language \"fr\""):
         trine.SupportAgent(tiny, replies=REPLIES, language="fr")
     with pytest.raises(FileNotFoundError, match="replies.json"):
         trine.SupportAgent(tiny)
-    with pytest.raises(TypeError, match="Embedder"):
-        trine.SupportAgent("model")
+    for wrong in ({"embedder": "model"}, {"embedder": tiny, "damage": "head.safetensors"}):
+        with pytest.raises(TypeError, match="must be a trine"):
+            trine.SupportAgent(**wrong, replies=REPLIES)
     for url in ("", "file:///etc/passwd", "localhost:8080", "http://me:secret@localhost"):
         with pytest.raises(ValueError) as error:
             trine.ChatEndpoint(url)
@@ -170,6 +181,49 @@ def test_https_is_checked_against_the_certificates(tiny, endpoint, tmp_path, mon
     assert reply.author == "templates" and "certificate" in reply.fallback
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     assert agent.handle(text="hello").text == "Safe."
+
+
+# --- the default model ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def default_agent(default_model):
+    return trine.SupportAgent(default_model)
+
+
+def test_every_intent_of_the_default_model_has_a_reply(default_agent):
+    labels = trine.IntentClassifier(embedder=default_agent.embedder).labels
+    intents = json.loads(REPLIES.read_text(encoding="utf-8"))["intents"]
+    assert set(labels) <= set(intents)
+
+
+@pytest.mark.parametrize(
+    "text, intent, missing",
+    [
+        ("My bananas arrived completely squashed and leaking!", "damaged", ["order_number", "photo"]),
+        ("Where is my order 10293? It should have been here yesterday.", "late", []),
+        ("Please cancel my order.", "cancel", ["order_number"]),
+        ("Thank you so much, everything was perfect.", "praise", []),
+    ],
+)
+def test_the_default_model_understands(default_agent, text, intent, missing):
+    reply = default_agent.handle(text=text)
+    assert reply.find("intent").value == intent and reply.missing == missing, reply.to_dict()
+
+
+def test_the_default_model_answers_a_question_about_a_price(default_agent):
+    reply = default_agent.handle(text="How much are the lemons?")
+    assert reply.find("intent").value == "price" and reply.find("product").note == "Lemon"
+    assert reply.find("price").value in reply.text
+
+
+def test_the_default_model_looks_at_photos(default_agent):
+    reply = default_agent.handle(image=make_picture(width=300, height=200), text="My bananas came broken.")
+    if damage := reply.find("damage"):
+        assert damage.source == "image" and "synthetic" in damage.note
+    else:
+        assert "damage" in dict(reply.not_looked_at)
+    assert reply.unread == []
 
 
 # --- the terminal -----------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ struct SupportOptions {
 };
 
 /// What looks at messages. A part may be missing: what it would find is then reported as not looked at.
-struct SupportParts {
+struct TRINE_API SupportParts {
   std::optional<IntentClassifier> intents = {};
   std::optional<EmotionRecognizer> emotions = {};
   std::optional<DamageDetector> damage = {};
