@@ -128,7 +128,9 @@ void add_train(CLI::App& app) {
   command
       ->add_option("--tune", options->tune,
                    "Towers that are trained too; the changed model is written to the folder \"embedder\" in DIR")
-      ->check(CLI::IsMember({"image", "text", "audio"}));
+      ->check(CLI::IsMember({"image", "text", "audio"}))
+      ->delimiter(',')
+      ->allow_extra_args(false);
   command->add_option("--features", options->features, "Where vectors are kept for all runs; without it the cache")
       ->type_name("DIR");
   const auto number = [&](const char* name, auto& value, const char* what) {

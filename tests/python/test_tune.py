@@ -210,7 +210,8 @@ def test_the_default_models_image_tower(default_model, tmp_path):
 
 def test_train_embed_evaluate(run, tiny_directory, manifest, store, tmp_path):  # noqa: F811
     out = tmp_path / "out"
-    arguments = [*arguments_of(manifest, tiny_directory, store, out), "--tune", "text", "--tower-rate", "0.002"]
+    plain = arguments_of(manifest, tiny_directory, store, out)[1:]
+    arguments = ["train", "--tune", "text", *plain, "--tower-rate", "0.002"]
     report = json.loads(run(*arguments, "--epochs", "4", "--json").stdout)
     assert report["embedder"] == str(out / "embedder")
     assert b"the tuned model is" in run(*arguments, "--epochs", "4").stdout
@@ -224,7 +225,7 @@ def test_train_embed_evaluate(run, tiny_directory, manifest, store, tmp_path):  
     vector = json.loads(run("embed", "--model", out / "embedder", "--text", "ripe", "--json").stdout)
     assert vector
     assert run(*arguments, "--tune", "smell").returncode == 2
-    refused(run(*arguments_of(manifest, tiny_directory, store, out), "--tune", "image"), "has no image tower")
+    refused(run("train", *plain, "--tune", "text,image"), "has no image tower")
 
 
 def test_killed_and_resumed_gives_the_same_bytes(trine_program, tiny_directory, manifest, store, tmp_path):  # noqa: F811
