@@ -166,6 +166,10 @@ void bind_hit(py::module_& m) {
       });
 }
 
+Mixing mixing_of(const std::string& name) {
+  return name == "early" ? Mixing::early : name == "late" ? Mixing::late : Mixing::fitted;
+}
+
 void bind_filter(py::module_& m) {
   py::class_<Filter>(m, "Filter", R"(A condition on attributes.
 
@@ -251,8 +255,8 @@ void bind_apps(py::module_& m) {
           "search",
           [](const ProductSearch& self, std::vector<ImageInput> images, std::vector<std::string> texts,
              std::vector<AudioInput> audio, std::int64_t k, std::int64_t candidates, bool rerank,
-             const QueryWeights& weights, const std::string& filter, std::vector<std::string> without, bool early,
-             bool calibrate) {
+             const QueryWeights& weights, const std::string& filter, std::vector<std::string> without,
+             const std::string& mixing, bool calibrate) {
             SearchResult found = self.search(Query{std::move(images), std::move(texts), std::move(audio)},
                                              {.k = k,
                                               .candidates = candidates,
@@ -260,7 +264,7 @@ void bind_apps(py::module_& m) {
                                               .rerank = rerank,
                                               .filter = filter.empty() ? Filter() : Filter(filter),
                                               .without = std::move(without),
-                                              .mixing = early ? Mixing::early : Mixing::late,
+                                              .mixing = mixing_of(mixing),
                                               .calibrate = calibrate});
             return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches);
           },

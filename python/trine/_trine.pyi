@@ -342,7 +342,7 @@ class ProductSearch:
         weights: dict[str, float],
         filter: str | bytes,
         without: list[str | bytes],
-        early: bool,
+        mixing: str,
         calibrate: bool,
     ) -> tuple[list[Hit], float, bool]: ...
     def products(self) -> list[Product]: ...

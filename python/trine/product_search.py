@@ -144,7 +144,7 @@ class ProductSearch:
         k: int = 10,
         rerank: bool = True,
         candidates: int = 20,
-        mixing: str = "early",
+        mixing: str = "fitted",
         calibrate: bool = True,
     ) -> SearchResult:
         """The best `k` products, best first, each a `Hit` with its reasons.
@@ -152,8 +152,8 @@ class ProductSearch:
         Inputs are those of `Embedder`; several of a modality count as their mean. `weights` are by modality, by default
         1 for image and text and 0.5 for audio; negative: away from it. `filter` is a condition on attributes, see
         `Filter`. `without`: texts of what hits shall not be. With `rerank` the best `candidates` are ranked again by how
-        well the modalities agree. `mixing`: "early", the modalities' vectors are combined, or "late", their scores;
-        `calibrate` makes the weights mean the same whatever the model and the catalogue.
+        well the modalities agree. `mixing`: "early", the modalities' vectors are combined, "late", their scores, or
+        "fitted", what the model's calibration found better; `calibrate` makes the weights mean the same whatever the model and the catalogue.
 
         >>> search.search(text="something sour", audio="question.wav", weights={"audio": 1})    # doctest: +SKIP
         [Hit(id='lemon', title='Lemon', score=0.731), ...]
@@ -169,7 +169,7 @@ class ProductSearch:
             _inputs.weights(weights),
             _inputs.text(filter or "", "filter"),
             [_inputs.text(value) for value in _several(without)],
-            _inputs.choice(mixing, "mixing", ("early", "late")) == "early",
+            _inputs.choice(mixing, "mixing", ("fitted", "early", "late")),
             calibrate,
         )
         return SearchResult(*found)

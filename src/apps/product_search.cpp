@@ -303,16 +303,17 @@ struct ProductSearch::Impl {
 
   /// The query's similarity to each product. -> (P)
   Tensor mixed(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    const bool late = (options.mixing == Mixing::fitted ? fitted.mixing : options.mixing) == Mixing::late;
     Tensor vector = torch::zeros({embedder.dim()}), scores = torch::zeros({size()});
     for (const auto& [modality, part] : query) {
       const float scale = options.calibrate ? embedder.calibration(modality).gain / unit(modality) : 1.0f;
       const float weight = options.weights[modality] * scale;
       vector += weight * part;
-      if (options.mixing == Mixing::late) scores += weight * similarities(part);
+      if (late) scores += weight * similarities(part);
     }
     const float length = vector.norm().item<float>();
     if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
-    return options.mixing == Mixing::late ? scores / length : similarities(vector / length);
+    return late ? scores / length : similarities(vector / length);
   }
 
   /// How near each product comes to texts that it shall not be like: 0 as the usual one, 1 the nearest. -> (P)

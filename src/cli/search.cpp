@@ -17,7 +17,7 @@ struct Options : CommonOptions {
   std::map<Modality, std::vector<std::string>> inputs;
   SearchOptions search;
   std::string filter;
-  bool late = false;
+  std::string mixing = "fitted";
   bool no_rerank = false;
   bool no_calibration = false;
   bool skip_unreadable = false;
@@ -155,7 +155,7 @@ void run(Options options) {
   if (!options.filter.empty()) options.search.filter = options.filter;
   options.search.rerank = !options.no_rerank;
   options.search.calibrate = !options.no_calibration;
-  options.search.mixing = options.late ? Mixing::late : Mixing::early;
+  if (options.mixing != "fitted") options.search.mixing = options.mixing == "late" ? Mixing::late : Mixing::early;
 
   Json milliseconds = Json::object();
   Stopwatch watch;
@@ -224,7 +224,12 @@ void add_search(CLI::App& app) {
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000));
   add_weights(*command, options->search.weights);
-  command->add_flag("--late", options->late, "Combine the modalities' scores instead of their vectors");
+  command
+      ->add_option(
+          "--mixing", options->mixing,
+          "Combine the modalities' vectors (early), their scores (late), or as the model is calibrated (fitted)")
+      ->type_name("HOW")
+      ->check(CLI::IsMember({"fitted", "early", "late"}));
   command->add_flag("--no-calibration", options->no_calibration, "Take the weights as they are, for plain cosines");
   command->add_flag("--no-rerank", options->no_rerank, "Leave out the ranking by how well the modalities agree");
   command->add_flag("--skip-unreadable", options->skip_unreadable,

@@ -56,8 +56,9 @@ struct TRINE_API Hit {
   std::string sentence() const;
 };
 
-/// How the modalities of a query meet: their vectors before the search or their scores after it.
-enum class Mixing { early, late };
+/// How the modalities of a query meet: early, their vectors before the search, or late, their scores after it; fitted:
+/// as the model's calibration found better, late without one.
+enum class Mixing { fitted, early, late };
 
 struct SearchOptions {
   std::int64_t k = 10;           ///< hits wanted
@@ -66,7 +67,7 @@ struct SearchOptions {
   bool rerank = true;
   Filter filter = {};                     ///< only products whose attributes, id, title and description match
   std::vector<std::string> without = {};  ///< texts of what hits shall not be
-  Mixing mixing = Mixing::early;
+  Mixing mixing = Mixing::fitted;
   bool calibrate = true;  ///< false: the weights hold for plain cosines, however far they spread in a modality
 };
 
