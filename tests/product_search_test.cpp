@@ -208,10 +208,10 @@ TEST(ProductSearch, FiltersByAttributesIdAndTitle) {
 TEST(ProductSearch, SeveralInputsOfAModalityAreTheirMean) {
   const ProductSearch search = ProductSearch::build(tiny(), catalogue());
   const torch::Tensor rows = search.embedder().embed_texts({"hello", "world"});
-  std::vector<trine::Coverage> coverage;
-  const auto vectors = search.embed({.texts = {"hello", "world"}}, &coverage);
+  const auto [vectors, coverage, heard] = search.embed({.texts = {"hello", "world"}});
   EXPECT_LE(trine::testing::largest_difference(vectors.at(Modality::text), trine::normalise(rows.mean(0))), 1e-6);
   EXPECT_EQ(coverage.size(), 2u);
+  EXPECT_TRUE(heard.empty());
   const SearchResult a = search.search(trine::Query{.texts = {"hello", "world"}}), b = search.search(vectors);
   EXPECT_EQ(a[0].score, b[0].score);
   EXPECT_THROW(search.search(trine::Query{}), std::invalid_argument);

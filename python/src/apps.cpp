@@ -1,5 +1,4 @@
 #include "trine/apps/catalogue.h"
-#include "trine/apps/hearing.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
 #include "trine/layers.h"
@@ -168,6 +167,10 @@ void bind_hit(py::module_& m) {
       });
 }
 
+Mixing mixing_of(const std::string& name) {
+  return name == "early" ? Mixing::early : name == "late" ? Mixing::late : Mixing::fitted;
+}
+
 void bind_filter(py::module_& m) {
   py::class_<Filter>(m, "Filter", R"(A condition on attributes.
 
@@ -253,32 +256,19 @@ void bind_apps(py::module_& m) {
           "search",
           [](const ProductSearch& self, std::vector<ImageInput> images, std::vector<std::string> texts,
              std::vector<AudioInput> audio, std::int64_t k, std::int64_t candidates, bool rerank,
-             const QueryWeights& weights, const std::string& filter, std::vector<std::string> without, bool early,
-             bool calibrate, const Hearing* hearing) {
-            std::map<Modality, torch::Tensor> vectors;
-            std::vector<std::string> said;
-            if (hearing != nullptr && !audio.empty()) {
-              torch::Tensor sum = torch::zeros({self.embedder().dim()});
-              for (const AudioInput& clip : audio) {
-                const Heard heard = hearing->hear(clip);
-                sum += heard.vector;
-                said.push_back(heard.transcript.text);
-              }
-              vectors[Modality::audio] = normalise(sum);
-              audio.clear();
-            }
-            if (vectors.empty() || !images.empty() || !texts.empty()) {
-              vectors.merge(self.embed(Query{std::move(images), std::move(texts), std::move(audio)}));
-            }
-            SearchResult found = self.search(vectors, {.k = k,
-                                                       .candidates = candidates,
-                                                       .weights = weights,
-                                                       .rerank = rerank,
-                                                       .filter = filter.empty() ? Filter() : Filter(filter),
-                                                       .without = std::move(without),
-                                                       .mixing = early ? Mixing::early : Mixing::late,
-                                                       .calibrate = calibrate});
-            return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches, std::move(said));
+             const QueryWeights& weights, const std::string& filter, std::vector<std::string> without,
+             const std::string& mixing, bool calibrate, bool hearing) {
+            SearchResult found = self.search(Query{std::move(images), std::move(texts), std::move(audio)},
+                                             {.k = k,
+                                              .candidates = candidates,
+                                              .weights = weights,
+                                              .rerank = rerank,
+                                              .filter = filter.empty() ? Filter() : Filter(filter),
+                                              .without = std::move(without),
+                                              .mixing = mixing_of(mixing),
+                                              .calibrate = calibrate,
+                                              .hearing = hearing});
+            return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches, std::move(found.heard));
           },
           NoGil())
       .def("__len__", &ProductSearch::size)

@@ -443,9 +443,9 @@ class ProductSearch:
         weights: dict[str, float],
         filter: str | bytes,
         without: list[str | bytes],
-        early: bool,
+        mixing: str,
         calibrate: bool,
-        hearing: Hearing | None,
+        hearing: bool,
     ) -> tuple[list[Hit], float, bool, list[str]]: ...
     def products(self) -> list[Product]: ...
     def product(self, id: str | bytes) -> Product: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -149,7 +148,7 @@ class ProductSearch:
         k: int = 10,
         rerank: bool = True,
         candidates: int = 20,
-        mixing: str = "early",
+        mixing: str = "fitted",
         calibrate: bool = True,
         hearing: bool = True,
     ) -> SearchResult:
@@ -158,36 +157,30 @@ class ProductSearch:
         Inputs are those of `Embedder`; several of a modality count as their mean. `weights` are by modality, by default
         1 for image and text and 0.5 for audio; negative: away from it. `filter` is a condition on attributes, see
         `Filter`. `without`: texts of what hits shall not be. With `rerank` the best `candidates` are ranked again by how
-        well the modalities agree. `mixing`: "early", the modalities' vectors are combined, or "late", their scores;
-        `calibrate` makes the weights mean the same whatever the model and the catalogue. With `hearing` clips are also
-        transcribed where the model can (see `Hearing`), and the result's `heard` quotes them; False: by the speech tower
-        alone, which is faster.
+        well the modalities agree. `mixing`: "early", the modalities' vectors are combined, "late", their scores, or
+        "fitted", what the model's calibration found better; `calibrate` makes the weights mean the same whatever the
+        model and the catalogue. With `hearing` clips are also transcribed where the model can (see `Hearing`), and the
+        result's `heard` quotes them; False: by the speech tower alone, which is faster.
 
         >>> search.search(text="something sour", audio="question.wav", weights={"audio": 1})    # doctest: +SKIP
         [Hit(id='lemon', title='Lemon', score=0.731), ...]
         >>> search.search(image="milk.jpg", without="dairy", filter="price < 3")                # doctest: +SKIP
         """
-        clips = [_inputs.audio(value) for value in _several(audio)]
         found = self._search.search(
             [_inputs.image(value) for value in _several(image)],
             [_inputs.text(value) for value in _several(text)],
-            clips,
+            [_inputs.audio(value) for value in _several(audio)],
             k,
             candidates,
             rerank,
             _inputs.weights(weights),
             _inputs.text(filter or "", "filter"),
             [_inputs.text(value) for value in _several(without)],
-            _inputs.choice(mixing, "mixing", ("early", "late")) == "early",
+            _inputs.choice(mixing, "mixing", ("fitted", "early", "late")),
             calibrate,
-            self._hearing if hearing and clips else None,
+            hearing,
         )
         return SearchResult(*found)
-
-    @functools.cached_property
-    def _hearing(self) -> _trine.Hearing | None:
-        model = self._embedder._model
-        return _trine.Hearing.load(model) if _trine.Hearing.available(model) else None
 
     @property
     def products(self) -> list[_trine.Product]:

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 
+#include "detail/error.h"
 #include "detail/json.h"
 
 namespace trine::detail {
@@ -35,6 +36,12 @@ SearchCalibration search_calibration(const Embedder& model) {
       result.known[modality] = {get<double>(kWho, known, "offset"), get<double>(kWho, known, "similarity"),
                                 get<double>(kWho, known, "odds"), get<double>(kWho, known, "nothing_below")};
     }
+  }
+  if (calibration->contains("mixing")) {
+    const auto name = get<std::string>(kWho, *calibration, "mixing");
+    if (name != "early" && name != "late")
+      failure(kWho, "calibration.mixing is ", shown(name), ", wanted early or late");
+    result.mixing = name == "early" ? Mixing::early : Mixing::late;
   }
   if (calibration->contains("confidence")) {
     const Json& confidence = calibration->at("confidence");

@@ -6,6 +6,7 @@
 #include <map>
 #include <vector>
 
+#include "trine/apps/product_search.h"
 #include "trine/embedder.h"
 #include "trine/export.h"
 
@@ -40,6 +41,7 @@ struct SearchCalibration {
   std::map<Modality, float> spread = {};  ///< of the catalogue that the model was calibrated with
   std::map<Modality, Known> known = {};
   Confidence confidence = {};
+  Mixing mixing = Mixing::late;
 };
 
 /// Errors: std::runtime_error for a key with an unexpected value.

@@ -4,6 +4,8 @@
 #include <cctype>
 #include <cmath>
 #include <cstdio>
+#include <mutex>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -14,6 +16,7 @@
 #include "detail/json.h"
 #include "detail/names.h"
 #include "tensor_check.h"
+#include "trine/apps/hearing.h"
 #include "trine/layers.h"
 #include "trine/search/rerank.h"
 
@@ -126,6 +129,8 @@ struct ProductSearch::Impl {
   std::map<std::string, std::size_t> number = {};  ///< of a product, by id
   detail::ProductRows rows = {};
   detail::SearchCalibration fitted = {};
+  mutable std::once_flag hearing_loaded = {};
+  mutable std::optional<Hearing> loaded_hearing = {};
 
   Impl(Embedder model, ProductIndex products)
       : embedder(std::move(model)), content(std::move(products)), fitted(detail::search_calibration(embedder)) {
@@ -202,20 +207,39 @@ struct ProductSearch::Impl {
     return report;
   }
 
-  /// The vectors of a query, one per modality.
-  std::map<Modality, Tensor> embed(const Query& query, std::vector<Coverage>* coverage) const {
-    std::map<Modality, Tensor> vectors;
+  /// Loaded by the first clip that is heard; null: the model has no decoder.
+  const Hearing* hearing() const {
+    std::call_once(hearing_loaded, [&] {
+      if (Hearing::available(embedder)) loaded_hearing = Hearing::load(embedder);
+    });
+    return loaded_hearing ? &*loaded_hearing : nullptr;
+  }
+
+  EmbeddedQuery embed(const Query& query, bool hear) const {
+    EmbeddedQuery embedded;
     std::vector<Coverage> used;
-    const EmbedOptions how{.coverage = coverage == nullptr ? nullptr : &used};
+    const EmbedOptions how{.coverage = &used};
     const auto add = [&](Modality modality, const Tensor& each) {
-      vectors[modality] = each.size(0) == 1 ? each[0] : normalise(each.mean(0));
-      if (coverage != nullptr) coverage->insert(coverage->end(), used.begin(), used.end());
+      embedded.vectors[modality] = each.size(0) == 1 ? each[0] : normalise(each.mean(0));
+      embedded.coverage.insert(embedded.coverage.end(), used.begin(), used.end());
+      used.clear();
     };
-    if (coverage != nullptr) coverage->clear();
     if (!query.images.empty()) add(Modality::image, embedder.embed_images(query.images, how));
     if (!query.texts.empty()) add(Modality::text, embedder.embed_texts(query.texts, how));
-    if (!query.audio.empty()) add(Modality::audio, embedder.embed_audios(query.audio, how));
-    return vectors;
+    if (query.audio.empty()) return embedded;
+    const Hearing* ears = hear ? hearing() : nullptr;
+    if (ears == nullptr) {
+      add(Modality::audio, embedder.embed_audios(query.audio, how));
+      return embedded;
+    }
+    std::vector<Tensor> clips;
+    for (const AudioInput& clip : query.audio) {
+      Heard heard = ears->hear(clip);
+      clips.push_back(heard.vector);
+      embedded.heard.push_back(std::move(heard.transcript.text));
+    }
+    add(Modality::audio, torch::stack(clips));
+    return embedded;
   }
 
   /// Which products a filter leaves. -> (P) bool
@@ -303,16 +327,17 @@ struct ProductSearch::Impl {
 
   /// The query's similarity to each product. -> (P)
   Tensor mixed(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    const bool late = (options.mixing == Mixing::fitted ? fitted.mixing : options.mixing) == Mixing::late;
     Tensor vector = torch::zeros({embedder.dim()}), scores = torch::zeros({size()});
     for (const auto& [modality, part] : query) {
       const float scale = options.calibrate ? embedder.calibration(modality).gain / unit(modality) : 1.0f;
       const float weight = options.weights[modality] * scale;
       vector += weight * part;
-      if (options.mixing == Mixing::late) scores += weight * similarities(part);
+      if (late) scores += weight * similarities(part);
     }
     const float length = vector.norm().item<float>();
     if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
-    return options.mixing == Mixing::late ? scores / length : similarities(vector / length);
+    return late ? scores / length : similarities(vector / length);
   }
 
   /// How near each product comes to texts that it shall not be like: 0 as the usual one, 1 the nearest. -> (P)
@@ -406,9 +431,9 @@ void ProductSearch::save(const fs::path& path) const {
   detail::write_product_index(path, impl_->embedder, impl_->content);
 }
 
-std::map<Modality, Tensor> ProductSearch::embed(const Query& query, std::vector<Coverage>* coverage) const {
+EmbeddedQuery ProductSearch::embed(const Query& query, bool hearing) const {
   const torch::NoGradGuard no_grad;
-  return impl_->embed(query, coverage);
+  return impl_->embed(query, hearing);
 }
 
 SearchResult ProductSearch::search(const Inputs& query, const SearchOptions& options) const {
@@ -416,7 +441,10 @@ SearchResult ProductSearch::search(const Inputs& query, const SearchOptions& opt
 }
 
 SearchResult ProductSearch::search(const Query& query, const SearchOptions& options) const {
-  return search(embed(query), options);
+  EmbeddedQuery embedded = embed(query, options.hearing);
+  SearchResult found = search(embedded.vectors, options);
+  found.heard = std::move(embedded.heard);
+  return found;
 }
 
 SearchResult ProductSearch::search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {

@@ -87,10 +87,12 @@ struct Way {
 std::vector<Way> ways_of(bool compare) {
   std::vector<Way> ways{{"no", {.rerank = false}}, {"yes", {}}};
   if (compare) {
-    ways.push_back({"no, late", {.rerank = false, .mixing = Mixing::late}});
-    ways.push_back({"yes, late", {.mixing = Mixing::late}});
-    ways.push_back({"no, uncalibrated", {.rerank = false, .calibrate = false}});
-    ways.push_back({"no, late, uncalibrated", {.rerank = false, .mixing = Mixing::late, .calibrate = false}});
+    for (const Mixing mixing : {Mixing::early, Mixing::late}) {
+      const std::string how = mixing == Mixing::early ? "early" : "late";
+      ways.push_back({"no, " + how, {.rerank = false, .mixing = mixing}});
+      ways.push_back({"yes, " + how, {.mixing = mixing}});
+      ways.push_back({"no, " + how + ", uncalibrated", {.rerank = false, .mixing = mixing, .calibrate = false}});
+    }
   }
   for (Way& way : ways) way.options.k = way.options.candidates = kDeepest;
   return ways;

@@ -1,11 +1,10 @@
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <map>
-#include <optional>
 #include <stdexcept>
 
 #include "command.h"
-#include "trine/apps/hearing.h"
 #include "trine/apps/product_search.h"
 #include "trine/layers.h"
 
@@ -18,10 +17,9 @@ struct Options : CommonOptions {
   std::map<Modality, std::vector<std::string>> inputs;
   SearchOptions search;
   std::string filter;
-  bool late = false;
+  std::string mixing = "fitted";
   bool no_rerank = false;
   bool no_calibration = false;
-  bool direct = false;
   bool skip_unreadable = false;
 };
 
@@ -43,23 +41,14 @@ Query query_of(Modality modality, const std::string& input) {
 Asked embed_query(const ProductSearch& search, const Options& options, Json& milliseconds) {
   Asked asked;
   Stopwatch watch;
-  std::optional<Hearing> hearing;
-  if (options.inputs.contains(Modality::audio) && !options.direct && Hearing::available(search.embedder())) {
-    hearing = Hearing::load(search.embedder());
-  }
   for (const auto& [modality, inputs] : options.inputs) {
     std::vector<torch::Tensor> rows;
     for (const std::string& input : inputs) {
       try {
-        if (modality == Modality::audio && hearing) {
-          const Heard heard = hearing->hear(std::filesystem::path(input));
-          rows.push_back(heard.vector);
-          asked.heard.push_back(heard.transcript.text);
-          continue;
-        }
-        std::vector<Coverage> coverage;
-        rows.push_back(search.embed(query_of(modality, input), &coverage).at(modality));
-        say_coverage(modality, input, coverage[0]);
+        const EmbeddedQuery embedded = search.embed(query_of(modality, input), options.search.hearing);
+        rows.push_back(embedded.vectors.at(modality));
+        std::ranges::copy(embedded.heard, std::back_inserter(asked.heard));
+        for (const Coverage& coverage : embedded.coverage) say_coverage(modality, input, coverage);
       } catch (const std::runtime_error& error) {
         if (!options.skip_unreadable) throw;
         asked.skipped.emplace_back(modality, error.what());
@@ -168,7 +157,7 @@ void run(Options options) {
   if (!options.filter.empty()) options.search.filter = options.filter;
   options.search.rerank = !options.no_rerank;
   options.search.calibrate = !options.no_calibration;
-  options.search.mixing = options.late ? Mixing::late : Mixing::early;
+  if (options.mixing != "fitted") options.search.mixing = options.mixing == "late" ? Mixing::late : Mixing::early;
 
   Json milliseconds = Json::object();
   Stopwatch watch;
@@ -241,9 +230,15 @@ void add_search(CLI::App& app) {
       ->type_name("N")
       ->check(CLI::Range(1, 1'000'000));
   add_weights(*command, options->search.weights);
-  command->add_flag("--late", options->late, "Combine the modalities' scores instead of their vectors");
+  command
+      ->add_option(
+          "--mixing", options->mixing,
+          "Combine the modalities' vectors (early), their scores (late), or as the model is calibrated (fitted)")
+      ->type_name("HOW")
+      ->check(CLI::IsMember({"fitted", "early", "late"}));
   command->add_flag("--no-calibration", options->no_calibration, "Take the weights as they are, for plain cosines");
-  command->add_flag("--direct", options->direct, "Hear clips by the speech tower alone, without a transcript");
+  command->add_flag("--direct{false}", options->search.hearing,
+                    "Hear clips by the speech tower alone, without a transcript");
   command->add_flag("--no-rerank", options->no_rerank, "Leave out the ranking by how well the modalities agree");
   command->add_flag("--skip-unreadable", options->skip_unreadable,
                     "Go on without a picture or clip that cannot be read or is silent");

@@ -155,6 +155,7 @@ def test_help_begins_with_a_command(run):
         ["video", "a.mp4", "--find", "a", "--sheet", "a.png"],
         ["video", "a.mp4", "--find", "a", "--fps", "2", "--frames", "3"],
         ["video", "a.mp4", "--find", "a", "--fps", "0"],
+        ["search", "--text", "a", "--mixing", "often"],
         ["transcribe"],
         ["transcribe", "a.wav", "--language"],
         ["embed"],
@@ -338,7 +339,7 @@ def test_search_with_a_filter_and_what_is_not_wanted(run, tiny_directory, index)
     assert ids("--filter", "price < 1 and category == 'fruit'") == ["lemon"]
     avoided = {hit["id"]: hit["avoided"] for hit in json.loads(run(*arguments, "--not", "Lemon").stdout)["hits"]}
     assert ids()[0] == "lemon" and max(avoided, key=avoided.get) == "lemon" and avoided["lemon"] > 0
-    assert sorted(ids("--text", "Leek", "--late", "--no-calibration")) == ["leek", "lemon", "milk"]
+    assert sorted(ids("--text", "Leek", "--mixing", "early", "--no-calibration")) == ["leek", "lemon", "milk"]
     done = run(*arguments, "--filter", "prise < 1")
     assert json.loads(done.stdout)["hits"] == [] and 'no product has the attribute "prise"' in done.said.lower()
     assert "No product fits" in run(*arguments[:-1], "--filter", "price > 9").said
@@ -373,7 +374,7 @@ def test_evaluate_compares_modalities_and_rerank(run, model_directory, three_ind
     assert kinds == [("image", ""), ("image + text", "no"), ("image + text", "yes"), ("text", "")]
     picture = tmp_path / "reliability.svg"
     report = json.loads(run(*arguments, "--compare", "--reliability", picture).stdout)
-    assert len(report["results"]) == 8 and report["confidence"]["count"] == 1
+    assert len(report["results"]) == 10 and report["confidence"]["count"] == 1
     assert "share right" in picture.read_text()
 
 

@@ -27,6 +27,13 @@ struct Query {
   std::vector<AudioInput> audio = {};
 };
 
+/// What `ProductSearch::embed` makes of a query.
+struct EmbeddedQuery {
+  std::map<Modality, torch::Tensor> vectors = {};  ///< (D) each, of unit length
+  std::vector<Coverage> coverage = {};  ///< of pictures, texts and clips, in their order; not of clips that were heard
+  std::vector<std::string> heard = {};  ///< what was said in each clip, where it was transcribed
+};
+
 /// What a modality of the query says of a hit: for it, against it because it is sure of another product, or neither.
 enum class Verdict { supports, neutral, contradicts };
 
@@ -56,8 +63,9 @@ struct TRINE_API Hit {
   std::string sentence() const;
 };
 
-/// How the modalities of a query meet: their vectors before the search or their scores after it.
-enum class Mixing { early, late };
+/// How the modalities of a query meet: early, their vectors before the search, or late, their scores after it; fitted:
+/// as the model's calibration found better, late without one.
+enum class Mixing { fitted, early, late };
 
 struct SearchOptions {
   std::int64_t k = 10;           ///< hits wanted
@@ -66,8 +74,9 @@ struct SearchOptions {
   bool rerank = true;
   Filter filter = {};                     ///< only products whose attributes, id, title and description match
   std::vector<std::string> without = {};  ///< texts of what hits shall not be
-  Mixing mixing = Mixing::early;
+  Mixing mixing = Mixing::fitted;
   bool calibrate = true;  ///< false: the weights hold for plain cosines, however far they spread in a modality
+  bool hearing = true;    ///< clips also by their transcript, where the model can, see Hearing; false: faster
 };
 
 /// Hits, best first.
@@ -75,6 +84,7 @@ struct SearchResult {
   std::vector<Hit> hits = {};
   double confidence = 0;         ///< the chance that the first hit is the right product
   bool nothing_matches = false;  ///< the catalogue seems to lack what was asked for; the hits are the nearest it has
+  std::vector<std::string> heard = {};  ///< what was said in each clip, where it was transcribed
 
   auto begin() const { return hits.begin(); }
   auto end() const { return hits.end(); }
@@ -136,9 +146,8 @@ class TRINE_API ProductSearch {
   /// One file, written beside, synced and renamed.
   void save(const std::filesystem::path& index) const;
 
-  /// The vectors of what is there, one per modality. Errors: as Embedder's; `coverage` receives how much of each input
-  /// was used, in the order of the query.
-  std::map<Modality, torch::Tensor> embed(const Query& query, std::vector<Coverage>* coverage = nullptr) const;
+  /// The vectors of what is there. Errors: as Embedder's and Transcriber's.
+  EmbeddedQuery embed(const Query& query, bool hearing = true) const;
   /// Best first. Errors: std::invalid_argument for a query without any modality or k below 1.
   SearchResult search(const Inputs& query, const SearchOptions& options = {}) const;
   SearchResult search(const Query& query, const SearchOptions& options = {}) const;

@@ -97,11 +97,9 @@ using Query = std::map<Modality, Tensor>;
 
 /// Share of right products on top.
 double top1(const trine::ProductSearch& search, const std::vector<Query>& queries,
-            const std::vector<std::string>& products, const trine::QueryWeights& weights, bool rerank) {
+            const std::vector<std::string>& products, const trine::SearchOptions& how) {
   std::int64_t right = 0;
-  for (std::size_t i = 0; i < queries.size(); ++i) {
-    right += search.search(queries[i], {.k = 1, .weights = weights, .rerank = rerank})[0].id == products[i];
-  }
+  for (std::size_t i = 0; i < queries.size(); ++i) right += search.search(queries[i], how)[0].id == products[i];
   return static_cast<double>(right) / static_cast<double>(queries.size());
 }
 
@@ -169,31 +167,37 @@ struct Condition {
 };
 
 double mean_top1(const trine::ProductSearch& search, const std::vector<Condition>& conditions,
-                 const trine::QueryWeights& weights, bool rerank) {
+                 const trine::SearchOptions& how) {
   double sum = 0;
   for (const Condition& condition : conditions) {
-    sum += top1(search, condition.queries, condition.products, weights, rerank);
+    sum += top1(search, condition.queries, condition.products, how);
   }
   return sum / static_cast<double>(conditions.size());
 }
 
-/// The gains of text and audio with which most is found.
-void fit_gains(const trine::ProductSearch& search, const std::vector<Condition>& conditions,
-               std::map<Modality, trine::Calibration>& calibration) {
+/// The mixing, and the gains of text and audio, with which most is found.
+trine::Mixing fit_gains(const trine::ProductSearch& search, const std::vector<Condition>& conditions,
+                        std::map<Modality, trine::Calibration>& calibration) {
   double most = -1;
-  for (float text = 0.25f; text < 1.5f; text *= 1.4142136f) {
-    for (float audio = 1.0f; audio < 4.5f; audio *= 1.4142136f) {
-      trine::QueryWeights weights;
-      weights.text *= text;
-      weights.audio *= audio;
-      const double found = mean_top1(search, conditions, weights, false);
-      std::printf("gains text %.2f, audio %.2f: %.4f\n", static_cast<double>(text), static_cast<double>(audio), found);
-      if (found <= most) continue;
-      most = found;
-      calibration[Modality::text].gain = text;
-      calibration[Modality::audio].gain = audio;
+  trine::Mixing best = trine::Mixing::late;
+  for (const trine::Mixing mixing : {trine::Mixing::late, trine::Mixing::early}) {
+    for (float text = 0.25f; text < 1.5f; text *= 1.4142136f) {
+      for (float audio = 1.0f; audio < 4.5f; audio *= 1.4142136f) {
+        trine::SearchOptions how{.k = 1, .candidates = 1, .rerank = false, .mixing = mixing};
+        how.weights.text *= text;
+        how.weights.audio *= audio;
+        const double found = mean_top1(search, conditions, how);
+        std::printf("%s, gains text %.2f, audio %.2f: %.4f\n", mixing == trine::Mixing::late ? "late" : "early",
+                    static_cast<double>(text), static_cast<double>(audio), found);
+        if (found <= most) continue;
+        most = found;
+        best = mixing;
+        calibration[Modality::text].gain = text;
+        calibration[Modality::audio].gain = audio;
+      }
     }
   }
+  return best;
 }
 
 /// Logistic regression by Newton's method. features (N, F), happened (N) -> (F)
@@ -275,6 +279,7 @@ struct Fitted {
   std::map<Modality, float> spread;
   std::map<Modality, trine::detail::Known> known;
   std::optional<trine::detail::Confidence> confidence;
+  trine::Mixing mixing = trine::Mixing::late;
 };
 
 void write(const fs::path& file, trine::detail::Json config, const Fitted& fitted) {
@@ -291,6 +296,9 @@ void write(const fs::path& file, trine::detail::Json config, const Fitted& fitte
                         {"odds", rounded(known->second.odds)},
                         {"nothing_below", rounded(known->second.nothing_below)}};
     }
+  }
+  if (!fitted.calibration.empty()) {
+    config["calibration"]["mixing"] = fitted.mixing == trine::Mixing::early ? "early" : "late";
   }
   if (fitted.confidence) {
     config["calibration"]["confidence"] = {{"offset", rounded(fitted.confidence->offset)},
@@ -365,13 +373,13 @@ int run(const Options& options) {
     several.push_back({"mistyped, voice " + name, with(wrong, Modality::audio, voice), photos.products});
     several.push_back({"photo, mistyped, voice " + name, with(heard, Modality::text, mistyped), photos.products});
   }
-  fit_gains(reopened(), several, fitted.calibration);
+  fitted.mixing = fit_gains(reopened(), several, fitted.calibration);
 
   double most = -1;
   float softest = 1;
   for (const float softness : {1.0f, 2.0f, 4.0f, 8.0f, 12.0f, 16.0f, 24.0f}) {
     for (auto& [modality, one] : fitted.calibration) one.softness = softness;
-    const double found = mean_top1(reopened(), several, {}, true);
+    const double found = mean_top1(reopened(), several, {.k = 1});
     std::printf("softness %.0f: %.4f\n", static_cast<double>(softness), found);
     if (found < most) continue;  // of equals the softest, which changes the order least
     most = found;
