@@ -65,7 +65,8 @@ TEST(ReplyTemplates, SaysOnlyWhatWasFoundInEveryCombination) {
         ASSERT_EQ(text.find_first_of("{}"), std::string::npos) << text;
         ASSERT_EQ(text.find("  "), std::string::npos) << text;
         for (const auto& [trace, index] : traces) {
-          if (text.find(trace) != std::string::npos) ASSERT_TRUE(chosen >> index & 1) << intent << ": " << text;
+          if (text.find(trace) == std::string::npos) continue;
+          ASSERT_TRUE(chosen >> index & 1) << intent << ": " << text;
         }
         const bool damage =
             text.find("I see damage") != std::string::npos || text.find("sehe ich einen Schaden") != std::string::npos;

@@ -201,7 +201,7 @@ def test_every_intent_of_the_default_model_has_a_reply(default_agent):
     "text, intent, missing",
     [
         ("My bananas arrived completely squashed and leaking!", "damaged", ["order_number", "photo"]),
-        ("Where is my order 10293? It should have been here yesterday.", "late", []),
+        ("Where is my order 10293? It should have been here yesterday.", "order_status", []),
         ("Please cancel my order.", "cancel", ["order_number"]),
         ("Thank you so much, everything was perfect.", "praise", []),
     ],
