@@ -50,13 +50,13 @@ struct Photos {
   std::vector<DamageLabel> labels;
 };
 
-/// Black holes and red stains, small and large, and as many pictures without either.
+/// Black holes and white stains, small and large, and as many pictures without either.
 Photos photos(int first, int count) {
   Photos all;
   for (int i = first; i < first + count; ++i) {
     const int side = i % 2 == 0 ? 12 : 26;
     all.images.insert(all.images.end(), {picture(4 * i), picture(4 * i + 1), picture(4 * i + 2, side),
-                                         picture(4 * i + 3, side, {220, 20, 20})});
+                                         picture(4 * i + 3, side, {255, 255, 255})});
     const float severity = i % 2 == 0 ? 0.1f : 0.9f;
     all.labels.insert(all.labels.end(), {{}, {}, {"hole", severity}, {"stain", severity}});
   }
