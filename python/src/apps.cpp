@@ -1,7 +1,6 @@
 #include "trine/apps/catalogue.h"
 #include "trine/apps/product_search.h"
 #include "trine/apps/video_understanding.h"
-#include "trine/layers.h"
 
 #include "module.h"
 
@@ -73,15 +72,6 @@ py::dict to_dict(const IndexReport& report) {
   result["embedded"] = report.embedded;
   result["skipped"] = skipped;
   return result;
-}
-
-/// Calls `progress` if there is one; an exception of it, or Ctrl-C, ends the work.
-std::function<void(std::int64_t, std::int64_t)> reporter(const py::object& progress) {
-  return [&progress](std::int64_t done, std::int64_t total) {
-    const py::gil_scoped_acquire locked;
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-    if (!progress.is_none()) progress(done, total);
-  };
 }
 
 /// `add` or `update` for Python.
@@ -156,7 +146,8 @@ void bind_hit(py::module_& m) {
       .def_readonly("similarity", &Hit::similarity, "Of the combined query.")
       .def_readonly("consistency", &Hit::consistency, "Geometric mean of the supports.")
       .def_readonly("disagreement", &Hit::disagreement, "Largest support minus smallest.")
-      .def_readonly("avoided", &Hit::avoided, "Largest cosine to a text of `without`, less what is usual.")
+      .def_readonly("avoided", &Hit::avoided,
+                    "Nearness to the texts of `without`: 1 for the nearest product of all, 0 for the usual one.")
       .def_readonly("reasons", &Hit::reasons, "One Reason per modality of the query.")
       .def_readonly("product", &Hit::product, "The Product itself.")
       .def("sentence", &Hit::sentence, "The reasons as one English sentence.")

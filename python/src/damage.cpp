@@ -23,11 +23,7 @@ void bind_damage(py::module_& m) {
                      const std::vector<std::pair<std::string, std::optional<float>>>& labels, std::int64_t epochs,
                      std::uint64_t seed, const std::string& trained_on, const py::object& progress) {
                     DamageOptions options{.epochs = epochs, .seed = seed, .trained_on = trained_on};
-                    options.progress = [&progress](std::int64_t done, std::int64_t total) {
-                      const py::gil_scoped_acquire locked;
-                      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-                      if (!progress.is_none()) progress(done, total);
-                    };
+                    options.progress = reporter(progress);
                     std::vector<DamageLabel> given;
                     for (const auto& [type, severity] : labels) given.push_back({type, severity});
                     const py::gil_scoped_release unlocked;

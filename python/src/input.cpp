@@ -70,8 +70,7 @@ vocab.json with merges.txt, SentencePiece models.
 }  // namespace
 
 void bind_input(py::module_& m) {
-  m.def(
-      "read_image", [](const std::filesystem::path& path) { return read_image(path); }, NoGil());
+  m.def("read_image", [](const std::filesystem::path& path) { return read_image(path); }, NoGil());
   m.def("decode_image", [](const py::bytes& file) {
     const auto bytes = bytes_of(file);
     const py::gil_scoped_release unlocked;

@@ -5,13 +5,6 @@
 namespace trine::python {
 
 void bind_intent(py::module_& m) {
-  if (!py::detail::get_type_info(typeid(Score))) {
-    py::class_<Score>(m, "Score", "A label and how likely it is.")
-        .def_readonly("label", &Score::label, "Its name.")
-        .def_readonly("probability", &Score::probability, "In 0 to 1.")
-        .def("__repr__",
-             [](const Score& self) { return py::str("Score({!r}, {:.3f})").format(self.label, self.probability); });
-  }
   py::class_<Intent>(m, "Intent", "What a text is meant to bring about.")
       .def_readonly("scores", &Intent::scores, "A Score of every intent, likeliest first; they sum to 1.")
       .def_property_readonly(

@@ -6,6 +6,8 @@
 #include <torch/extension.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
@@ -18,6 +20,24 @@
 namespace trine::python {
 
 namespace py = pybind11;
+
+/// Lets Ctrl-C end work that goes on without the interpreter's lock.
+inline void check_signals() {
+  const py::gil_scoped_acquire locked;
+  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+}
+
+/// From such work: calls `call` unless `progress` is None.
+inline void tell(const py::object& progress, const std::function<void()>& call) {
+  const py::gil_scoped_acquire locked;
+  check_signals();
+  if (!progress.is_none()) call();
+}
+
+/// The progress of such work for Python's `progress(done, total)`, which must outlive it.
+inline std::function<void(std::int64_t, std::int64_t)> reporter(const py::object& progress) {
+  return [&progress](std::int64_t done, std::int64_t total) { tell(progress, [&] { progress(done, total); }); };
+}
 
 // One per theme, in the order of the data's way.
 void bind_input(py::module_& m);

@@ -165,10 +165,9 @@ ValueError for a URL that is not http or https or holds a password, and for a ti
                                           .replies = std::move(replies),
                                           .intents = std::move(examples),
                                           .index = std::move(index)};
-             SupportParts parts = SupportParts::of(embedder, options);
-             if (intents) parts.intents = std::move(intents);
-             if (damage) parts.damage = std::move(damage);
-             if (products) parts.products = std::move(products);
+             SupportParts parts{
+                 .intents = std::move(intents), .damage = std::move(damage), .products = std::move(products)};
+             parts.complete(embedder, options);
              return SupportAgent(embedder, std::move(parts), options);
            }),
            NoGil())

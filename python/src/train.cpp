@@ -143,13 +143,6 @@ py::list to_list(const std::vector<SkippedInput>& skipped) {
   return list;
 }
 
-/// For work without the interpreter's lock: calls `progress`, if it is not None, and lets Ctrl-C end the work.
-void tell(const py::object& progress, const std::function<void()>& call) {
-  const py::gil_scoped_acquire locked;
-  if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-  if (!progress.is_none()) call();
-}
-
 void bind_dataset(py::module_& m) {
   py::class_<Sample>(m, "Sample", "A line of a manifest.")
       .def_readonly("inputs", &Sample::inputs, "Files or texts by modality.")
@@ -173,9 +166,7 @@ void bind_dataset(py::module_& m) {
         Dataset data;
         {
           const py::gil_scoped_release unlocked;
-          data = self.load(samples, &skipped, [&](std::int64_t done, std::int64_t total) {
-            tell(progress, [&] { progress(done, total); });
-          });
+          data = self.load(samples, &skipped, reporter(progress));
         }
         return py::make_tuple(to_tuple(data), to_list(skipped));
       });
@@ -255,10 +246,8 @@ void bind_fit(py::module_& m) {
   m.def("fit_samples", [](FeatureStore& store, const std::vector<Sample>& samples, const py::dict& options,
                           const py::object& progress, const py::object& embedding) {
     std::vector<SkippedInput> skipped;
-    const py::tuple result = fitted(options, progress, [&](const FitOptions& o) {
-      return fit(store, samples, o, &skipped,
-                 [&](std::int64_t done, std::int64_t total) { tell(embedding, [&] { embedding(done, total); }); });
-    });
+    const py::tuple result = fitted(
+        options, progress, [&](const FitOptions& o) { return fit(store, samples, o, &skipped, reporter(embedding)); });
     return py::make_tuple(result, to_list(skipped));
   });
 }

@@ -130,10 +130,6 @@ void bind_search_in(py::module_& m) {
            [](const VideoSearch& self, const std::filesystem::path& video, double rate, std::int64_t frames,
               const std::optional<std::filesystem::path>& subtitles, const Transcriber* transcriber,
               int thumbnail_width, std::int64_t batch_size) {
-             const auto interrupted = [](double) {
-               const py::gil_scoped_acquire locked;
-               if (PyErr_CheckSignals() != 0) throw py::error_already_set();
-             };
              const py::gil_scoped_release unlocked;
              return self.watch(video, {.frames_per_second = rate,
                                        .frames = frames,
@@ -141,7 +137,7 @@ void bind_search_in(py::module_& m) {
                                        .transcriber = transcriber,
                                        .thumbnail_width = thumbnail_width,
                                        .batch_size = batch_size,
-                                       .progress = interrupted});
+                                       .progress = [](double) { check_signals(); }});
            })
       .def(
           "find",

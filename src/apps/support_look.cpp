@@ -203,16 +203,24 @@ class Look {
 
 SupportParts SupportParts::of(const Embedder& embedder, const SupportOptions& options) {
   SupportParts parts;
-  load_part(parts, Fact::intent, !options.intents.empty(),
-            [&] { parts.intents = IntentClassifier::load(embedder, options.intents); });
-  load_part(parts, Fact::emotion, false, [&] { parts.emotions = EmotionRecognizer::load(embedder); });
-  load_part(parts, Fact::damage, false, [&] { parts.damage = DamageDetector::load(embedder); });
-  load_part(parts, Fact::heard, false, [&] { parts.hearing = Hearing::load(embedder); });
-  load_part(parts, Fact::product, !options.index.empty(), [&] {
-    const fs::path index = options.index.empty() ? embedder.directory() / "catalogue.trine" : options.index;
-    parts.products = std::make_shared<ProductSearch>(embedder, index);
-  });
+  parts.complete(embedder, options);
   return parts;
+}
+
+void SupportParts::complete(const Embedder& embedder, const SupportOptions& options) {
+  if (!intents) {
+    load_part(*this, Fact::intent, !options.intents.empty(),
+              [&] { intents = IntentClassifier::load(embedder, options.intents); });
+  }
+  if (!emotions) load_part(*this, Fact::emotion, false, [&] { emotions = EmotionRecognizer::load(embedder); });
+  if (!damage) load_part(*this, Fact::damage, false, [&] { damage = DamageDetector::load(embedder); });
+  if (!hearing) load_part(*this, Fact::heard, false, [&] { hearing = Hearing::load(embedder); });
+  if (!products) {
+    load_part(*this, Fact::product, !options.index.empty(), [&] {
+      const fs::path index = options.index.empty() ? embedder.directory() / "catalogue.trine" : options.index;
+      products = std::make_shared<ProductSearch>(embedder, index);
+    });
+  }
 }
 
 std::vector<detail::Title> detail::titles_of(const ProductSearch& products) {

@@ -39,6 +39,8 @@ struct TRINE_API SupportParts {
 
   /// Those that a model has. Errors: only for files of `options` that are named and cannot be used.
   static SupportParts of(const Embedder& embedder, const SupportOptions& options = {});
+  /// The same for those that are missing here.
+  void complete(const Embedder& embedder, const SupportOptions& options = {});
 };
 
 /// What the parts saw in one message: nothing is decided yet.
