@@ -20,7 +20,7 @@ TEST(Catalogue, LinesOfJson) {
   const Folder folder;
   folder.write("good.jsonl",
                "{\"id\": \"a\", \"title\": \"A\", \"images\": [\"a.jpg\"], \"attributes\": {\"price\": 2.49}}\n\n"
-               "{\"id\": \"b\", \"title\": \"B\", \"image\": \"b.jpg\", \"audio\": [\"b.wav\", \"c.wav\"], "
+               "{\"id\": \"b\", \"title\": \"B\", \"image\": \"b.jpg\", \"audio\": [\"b.wav\", \"c.wav\"], \"video\": \"b.mp4\", "
                "\"keywords\": \"bee\", \"stock\": 3, \"tags\": [\"x\", \"y\"]}\n");
   const std::vector<Product> products = read_catalogue(folder / "good.jsonl");
   ASSERT_EQ(products.size(), 2u);
@@ -28,6 +28,7 @@ TEST(Catalogue, LinesOfJson) {
   EXPECT_EQ(products[0].attributes, (Attributes{{"price", "2.49"}}));
   EXPECT_EQ(products[1].images.at(0), folder / "b.jpg");
   EXPECT_EQ(products[1].audio.at(1), folder / "c.wav");
+  EXPECT_EQ(products[1].videos, std::vector{folder / "b.mp4"});
   EXPECT_EQ(products[1].keywords, std::vector<std::string>{"bee"});
   EXPECT_EQ(products[1].attributes, (Attributes{{"stock", "3"}, {"tags", "[\"x\",\"y\"]"}}));
 }

@@ -30,6 +30,7 @@ py::dict to_dict(const Product& product) {
   result["keywords"] = product.keywords;
   result["images"] = names(product.images);
   result["audio"] = names(product.audio);
+  result["videos"] = names(product.videos);
   return result;
 }
 
@@ -92,9 +93,9 @@ void bind_product(py::module_& m) {
       .def(py::init([](std::string id, std::string title, std::string description,
                        std::vector<std::pair<std::string, std::string>> json_attributes,
                        std::vector<std::string> keywords, std::vector<std::filesystem::path> images,
-                       std::vector<std::filesystem::path> audio) {
+                       std::vector<std::filesystem::path> audio, std::vector<std::filesystem::path> videos) {
         return Product{std::move(id),       std::move(title),  std::move(description), std::move(json_attributes),
-                       std::move(keywords), std::move(images), std::move(audio)};
+                       std::move(keywords), std::move(images), std::move(audio),       std::move(videos)};
       }))
       .def_readonly("id", &Product::id, "What it is called in an index.")
       .def_readonly("title", &Product::title, "Its name.")
@@ -103,6 +104,7 @@ void bind_product(py::module_& m) {
       .def_readonly("keywords", &Product::keywords, "Other names and phrases it is asked for by.")
       .def_readonly("images", &Product::images, "Paths of pictures of it.")
       .def_readonly("audio", &Product::audio, "Paths of clips of it.")
+      .def_readonly("videos", &Product::videos, "Paths of videos of it.")
       .def(
           "to_dict", [](const Product& product) { return to_dict(product); }, "The same as a dict.")
       .def("__repr__", [](const Product& product) {
@@ -113,7 +115,7 @@ void bind_product(py::module_& m) {
         R"(The products of a catalogue, as a list of Product.
 
 A catalogue is a file of JSON lines, or a table (.csv, .tsv), with id and title, and if wanted description, keywords,
-images and audio (paths relative to the file); any other key or column is an attribute. In a table a cell holds several
+images, audio and videos (paths relative to the file); any other key or column is an attribute. In a table a cell holds several
 keywords or paths separated by |, and a cell that is a number, true or false becomes one. RuntimeError names the line and
 the key or column that is wrong.
 

@@ -12,7 +12,7 @@ from .embedder import Embedder
 
 Catalogue = Union[_inputs.PathLike, Iterable[Union[Mapping[str, Any], _trine.Product]]]
 
-_KEYS = ("id", "title", "description", "attributes", "keywords", "image", "images", "audio")
+_KEYS = ("id", "title", "description", "attributes", "keywords", "image", "images", "audio", "video", "videos")
 
 
 
@@ -74,7 +74,7 @@ class ProductSearch:
         """Embeds a catalogue: title (in several phrasings), description, keywords, pictures and clips of each product.
 
         `catalogue` is a file (see `read_catalogue`) or a list of dicts with the same keys: id and title, and if wanted
-        description, keywords, images and audio (paths), attributes; any other key is an attribute.
+        description, keywords, images, audio and videos (paths), attributes; any other key is an attribute.
         `progress(done, total)` is called after each product. Pictures and clips that cannot be read are skipped, with a
         warning; `report` lists them. `partial` is a file that what is done goes into from time to time: work that was
         killed goes on from there.
@@ -259,6 +259,7 @@ def _product(row: Mapping[str, Any] | _trine.Product, number: int) -> _trine.Pro
             [_inputs.text(k, "keyword") for k in _list(row, "keywords")],
             [_inputs.path(p) for p in (*_list(row, "image"), *_list(row, "images"))],
             [_inputs.path(p) for p in _list(row, "audio")],
+            [_inputs.path(p) for p in (*_list(row, "video"), *_list(row, "videos"))],
         )
     except KeyError as error:
         raise ValueError(f"Product {number} has no {error.args[0]}.") from None

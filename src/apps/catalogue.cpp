@@ -41,7 +41,7 @@ class Collector {
 
 // --- tables ----------------------------------------------------------------------------------------------------------
 
-enum class Column { id, title, description, keywords, images, audio, attribute };
+enum class Column { id, title, description, keywords, images, audio, videos, attribute };
 
 Column column_of(const std::string& name) {
   std::string lower = name;
@@ -52,6 +52,7 @@ Column column_of(const std::string& name) {
   if (lower == "keywords") return Column::keywords;
   if (lower == "images" || lower == "image") return Column::images;
   if (lower == "audio") return Column::audio;
+  if (lower == "videos" || lower == "video") return Column::videos;
   return Column::attribute;
 }
 
@@ -61,8 +62,8 @@ std::vector<Column> columns_of(const std::vector<std::string>& header, const std
   for (std::size_t i = 0; i < header.size(); ++i) {
     if (header[i].empty()) detail::failure(kWho, place, ": column ", i + 1, " has no name");
     columns.push_back(column_of(header[i]));
-    const bool may_repeat =
-        columns[i] == Column::keywords || columns[i] == Column::images || columns[i] == Column::audio;
+    const bool may_repeat = columns[i] == Column::keywords || columns[i] == Column::images ||
+                            columns[i] == Column::audio || columns[i] == Column::videos;
     const bool known = columns[i] != Column::attribute;
     const bool again =
         known ? std::count(columns.begin(), columns.end(), columns[i]) > 1 : !attributes.insert(header[i]).second;
@@ -138,6 +139,9 @@ void read_table(const fs::path& path, Collector& products) {
           break;
         case Column::audio:
           for (const std::string& clip : parts_of(cell)) product.audio.push_back(path.parent_path() / clip);
+          break;
+        case Column::videos:
+          for (const std::string& video : parts_of(cell)) product.videos.push_back(path.parent_path() / video);
           break;
         case Column::attribute:
           if (!cell.empty()) product.attributes.emplace_back(header[i], value_of(cell).dump());

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <sstream>
 
+#include "apps/word_evidence.h"
 #include "detail/error.h"
 #include "detail/file.h"
 #include "detail/json.h"
@@ -23,6 +24,8 @@ constexpr const char* kWho = "IntentClassifier";
 constexpr const char* kOutOfScope = "out_of_scope";
 /// Variances of the weights before anything is seen, from the strongest pull to zero to the weakest.
 constexpr std::array kVariances{3.0, 10.0, 30.0, 100.0, 300.0};
+/// How much of the evidence of single words is added to that of the sentence's vector.
+constexpr std::array kShares{0.0f, 0.1f, 0.2f};
 constexpr std::int64_t kManyExamples = 2'000;  ///< from here on one fold says enough
 /// How much of out_of_scope's own evidence counts against a text. Chosen on CLINC150's validation part.
 constexpr float kOtherWeight = 0.5f;
@@ -61,13 +64,23 @@ void fit_head(Head& head, const Tensor& x, const Tensor& y, double variance) {
 
 /// Sentences as vectors with the numbers of their classes, and which fold each belongs to.
 struct Table {
-  Tensor x = {};     ///< (N, D)
-  Tensor y = {};     ///< (N) int64
+  Tensor x = {};  ///< (N, D)
+  Tensor y = {};  ///< (N) int64
+  std::vector<detail::Tokens> tokens = {};
   Tensor fold = {};  ///< (N) int64
   std::int64_t classes = 0;
   std::int64_t intents = 0;  ///< the first of the classes; out_of_scope, if it is there, is the last
 
   Head blank() const { return {torch::zeros({classes, x.size(1)}), torch::zeros({classes})}; }
+
+  /// Of the sentences that `which` (N) bool has.
+  std::vector<detail::Tokens> tokens_of(const Tensor& which) const {
+    std::vector<detail::Tokens> chosen;
+    for (std::int64_t i = 0; i < x.size(0); ++i) {
+      if (which[i].item<bool>()) chosen.push_back(tokens[static_cast<std::size_t>(i)]);
+    }
+    return chosen;
+  }
 };
 
 /// The temperature that makes the right classes most likely, and their log loss at it. logits (M, K), y (M)
@@ -80,17 +93,19 @@ std::pair<float, double> best_temperature(const Tensor& logits, const Tensor& y)
   return best;
 }
 
-/// What heads that have not seen a sentence say of it.
+/// What a fit that has not seen a sentence says of it, and with which choices it says most.
 struct HeldOut {
-  Tensor logits = {};  ///< (M, K)
-  Tensor y = {};       ///< (M)
-  double loss = INFINITY;
+  Tensor of_vectors = {};  ///< (M, K)
+  Tensor of_words = {};    ///< (M, K)
+  Tensor y = {};           ///< (M)
+  double variance = 0;
+  float share = 0;  ///< of the words
 };
 
-/// Cross-validation of every variance: what the best of them says, and which it is.
-std::pair<HeldOut, double> cross_validate(const Table& table, std::int64_t folds) {
-  std::vector<std::vector<Tensor>> logits(kVariances.size());
-  std::vector<Tensor> y;
+/// Cross-validation of every variance and share of the words.
+HeldOut cross_validate(const Table& table, std::int64_t folds) {
+  std::vector<std::vector<Tensor>> of_vectors(kVariances.size());
+  std::vector<Tensor> of_words, y;
   const std::int64_t tried = table.x.size(0) > kManyExamples ? 1 : folds;
   for (std::int64_t fold = 0; fold < tried; ++fold) {
     const Tensor out = table.fold == fold;
@@ -98,27 +113,44 @@ std::pair<HeldOut, double> cross_validate(const Table& table, std::int64_t folds
     Head head = table.blank();
     for (std::size_t i = 0; i < kVariances.size(); ++i) {
       fit_head(head, x, wanted, kVariances[i]);
-      logits[i].push_back(head.logits(table.x.index({out})));
+      of_vectors[i].push_back(head.logits(table.x.index({out})));
     }
+    of_words.push_back(detail::WordEvidence(table.tokens_of(~out), wanted, table.classes).of(table.tokens_of(out)));
     y.push_back(table.y.index({out}));
   }
-  HeldOut best{.y = torch::cat(y)};
-  double variance = kVariances[0];
+  HeldOut best{.of_words = torch::cat(of_words), .y = torch::cat(y)};
+  double least = INFINITY;
   for (std::size_t i = 0; i < kVariances.size(); ++i) {
-    const Tensor all = torch::cat(logits[i]);
-    const double loss = best_temperature(all, best.y).second;  // temperature is fitted anyway
-    if (loss >= best.loss) continue;
-    best.loss = loss;
-    best.logits = all;
-    variance = kVariances[i];
+    const Tensor logits = torch::cat(of_vectors[i]);
+    for (const float share : kShares) {
+      const double loss = best_temperature(logits + share * best.of_words, best.y).second;  // it is fitted anyway
+      if (loss >= least) continue;
+      least = loss;
+      best.of_vectors = logits;
+      best.variance = kVariances[i];
+      best.share = share;
+    }
   }
-  return {best, variance};
+  return best;
 }
 
 /// How much speaks for the best intent, less what speaks for none. logits (N, K) -> (N)
 Tensor evidence(const Tensor& logits, std::int64_t intents) {
   const Tensor best = logits.slice(1, 0, intents).amax(1);
   return logits.size(1) == intents ? best : best - kOtherWeight * logits.select(1, intents);
+}
+
+/// What makes evidence a probability and a yes or no.
+struct Scale {
+  float temperature = 1;
+  float threshold = 0;  ///< least evidence of a text in scope
+};
+
+/// logits (M, K), y (M)
+Scale fit_scale(const Tensor& logits, const Tensor& y, std::int64_t intents, double kept) {
+  const Tensor inside = logits.index({y < intents});
+  return {best_temperature(inside.slice(1, 0, intents), y.index({y < intents})).first,
+          evidence(inside, intents).quantile(1 - kept).item<float>()};
 }
 
 std::string rounded(double value) {
@@ -168,22 +200,22 @@ struct IntentClassifier::Impl {
   Embedder embedder;
   std::vector<std::string> labels = {};
   Head head = {};
-  float temperature = 1;
-  float threshold = 0;  ///< least evidence of a text in scope
+  detail::WordEvidence words = {};
+  float share_of_words = 0;  ///< in the evidence for a text
+  Scale of_vectors = {};     ///< of a vector alone
+  Scale of_texts = {};       ///< with the words
   Description facts = {};
 
-  /// x (N, D), of unit length
-  std::vector<Intent> understand(const Tensor& x) const {
+  std::vector<Intent> intents_of(const Tensor& logits, const Scale& scale) const {
     const torch::NoGradGuard no_grad;
-    const Tensor logits = head.logits(x);
-    const Tensor in_scope = evidence(logits, std::ssize(labels)) >= threshold;
-    const auto [shares, order] = (logits.slice(1, 0, std::ssize(labels)) / temperature)
+    const Tensor in_scope = evidence(logits, std::ssize(labels)) >= scale.threshold;
+    const auto [shares, order] = (logits.slice(1, 0, std::ssize(labels)) / scale.temperature)
                                      .softmax(1)
                                      .sort(/*stable=*/true, /*dim=*/1, /*descending=*/true);
     const auto share = shares.accessor<float, 2>();
     const auto label = order.accessor<std::int64_t, 2>();
-    std::vector<Intent> intents(static_cast<std::size_t>(x.size(0)));
-    for (std::int64_t i = 0; i < x.size(0); ++i) {
+    std::vector<Intent> intents(static_cast<std::size_t>(logits.size(0)));
+    for (std::int64_t i = 0; i < logits.size(0); ++i) {
       Intent& intent = intents[static_cast<std::size_t>(i)];
       intent.in_scope = in_scope[i].item<bool>();
       for (std::int64_t j = 0; j < std::ssize(labels); ++j) {
@@ -225,31 +257,34 @@ IntentClassifier IntentClassifier::fit(const Embedder& embedder, const Examples&
     }
   }
   table.x = embedder.embed_texts(texts);
+  for (const std::string& text : texts) table.tokens.push_back(embedder.tokenize(text));
   table.y = torch::tensor(y);
   table.fold = torch::tensor(fold);
 
-  const auto [held_out, variance] = cross_validate(table, options.folds);
-  const Tensor inside = held_out.y < table.intents;
-  const Tensor logits = held_out.logits.index({inside}), wanted = held_out.y.index({inside});
-  const Tensor own = logits.slice(1, 0, table.intents);
-  impl->temperature = best_temperature(own, wanted).first;
-  const Tensor found = evidence(held_out.logits, table.intents);
-  impl->threshold = found.index({inside}).quantile(1 - options.kept).item<float>();
+  const HeldOut held_out = cross_validate(table, options.folds);
+  const Tensor logits = held_out.of_vectors + held_out.share * held_out.of_words;
+  impl->share_of_words = held_out.share;
+  impl->of_vectors = fit_scale(held_out.of_vectors, held_out.y, table.intents, options.kept);
+  impl->of_texts = fit_scale(logits, held_out.y, table.intents, options.kept);
+  impl->words = detail::WordEvidence(table.tokens, table.y, table.classes);
   impl->head = table.blank();
   for (const double step : kVariances) {
-    if (step <= variance) fit_head(impl->head, table.x, table.y, step);
+    if (step <= held_out.variance) fit_head(impl->head, table.x, table.y, step);
   }
 
   const auto count = [](const Tensor& which) { return which.sum().item<std::int64_t>(); };
   const std::int64_t examples_in = count(table.y < table.intents);
+  const Tensor inside = held_out.y < table.intents;
+  const Tensor right = logits.slice(1, 0, table.intents).argmax(1) == held_out.y;
   impl->facts = {
       {"intents", std::to_string(table.intents) + ", from " + std::to_string(examples_in) + " examples"},
-      {"head", "multinomial logistic on sentence vectors, variance of the weights " + rounded(variance) +
-                   " and temperature " + rounded(impl->temperature) + " by cross-validation"},
-      {"cross-validation", "accuracy " + rounded((own.argmax(1) == wanted).to(torch::kFloat32).mean().item<double>()) +
-                               " of " + std::to_string(wanted.size(0)) + " held-out examples"}};
+      {"head", "multinomial logistic on sentence vectors, variance of the weights " + rounded(held_out.variance) +
+                   ", and " + rounded(held_out.share) + " of the evidence of single words; temperature " +
+                   rounded(impl->of_texts.temperature) + "; all by cross-validation"},
+      {"cross-validation", "accuracy " + rounded(right.index({inside}).to(torch::kFloat32).mean().item<double>()) +
+                               " of " + std::to_string(count(inside)) + " held-out examples"}};
   if (table.classes > table.intents) {
-    const Tensor caught = found.index({~inside}) < impl->threshold;
+    const Tensor caught = evidence(logits.index({~inside}), table.intents) < impl->of_texts.threshold;
     impl->facts.emplace_back(
         "out of scope", std::to_string(table.x.size(0) - examples_in) + " examples, " + std::to_string(count(caught)) +
                             " of " + std::to_string(caught.size(0)) + " found when held out; threshold keeps " +
@@ -268,11 +303,15 @@ Intent IntentClassifier::understand(const Tensor& text_vector) const {
     detail::bad_argument(kWho, "wanted a vector of ", impl_->embedder.dim(), " finite floats, got ",
                          detail::shown(text_vector));
   }
-  return impl_->understand(normalise(text_vector.detach().to(torch::kFloat32)).unsqueeze(0))[0];
+  const Tensor x = normalise(text_vector.detach().to(torch::kFloat32)).unsqueeze(0);
+  return impl_->intents_of(impl_->head.logits(x), impl_->of_vectors)[0];
 }
 
 std::vector<Intent> IntentClassifier::understand(const std::vector<std::string>& texts) const {
-  return impl_->understand(impl_->embedder.embed_texts(texts));
+  std::vector<detail::Tokens> tokens;
+  for (const std::string& text : texts) tokens.push_back(impl_->embedder.tokenize(text));
+  const Tensor logits = impl_->head.logits(impl_->embedder.embed_texts(texts));
+  return impl_->intents_of(logits + impl_->share_of_words * impl_->words.of(tokens), impl_->of_texts);
 }
 
 const std::vector<std::string>& IntentClassifier::labels() const { return impl_->labels; }

@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
+#include <optional>
 #include <span>
 
 #include "apps/product_json.h"
 #include "detail/error.h"
 #include "detail/sha256.h"
+#include "trine/apps/video_search.h"
 #include "trine/layers.h"
 #include "trine/search/index.h"
 
@@ -23,7 +26,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kMostMedia = 5;  ///< pictures or clips of a product with a vector each; more become their mean
+constexpr std::size_t kMostMedia = 5;  ///< files of a kind of a product with a vector each; more become their mean
+constexpr std::int64_t kFrames = 16;   ///< of a video that are looked at
 /// Changes whenever the same texts, pictures and clips would give other vectors.
 constexpr const char* kContentVersion = "1";
 constexpr Clock::duration kPause = std::chrono::seconds(1);  ///< between two writes of the partial file, at least
@@ -63,12 +67,13 @@ std::string content_of(const Embedder& model, const Product& product) {
     for (const fs::path& file : files) list.push_back(hash_of(file));
     return list;
   };
-  const Json content{kContentVersion,
+  Json content{kContentVersion,
                      product.title,
                      product.description,
                      product.keywords,
                      hashes(Modality::image, product.images),
                      hashes(Modality::audio, product.audio)};
+  if (!product.videos.empty()) content.push_back(hashes(Modality::image, product.videos));
   detail::Sha256 sum;
   sum.add(content.dump(-1, ' ', false, Json::error_handler_t::replace));
   return detail::hex(sum.finish()).substr(0, 32);
@@ -89,13 +94,13 @@ void embed_texts(const Embedder& model, const Product& product, ProductVectors& 
   for (std::size_t i = 0; i < texts.size(); ++i) into.vectors.emplace(names[i], rows[static_cast<std::int64_t>(i)]);
 }
 
-/// `name`: of one of them in what a vector shows, "picture".
-void embed_files(const Embedder& model, Modality modality, const std::string& name, const Product& product,
-                 const std::vector<fs::path>& files, ProductVectors& into) {
+/// `name`: of one of the files in what a vector shows, "picture". `embed`: a file -> (D)
+void embed_files(const std::string& name, const Product& product, const std::vector<fs::path>& files,
+                 const std::function<Tensor(const fs::path&)>& embed, ProductVectors& into) {
   std::map<std::string, Tensor> read;
   for (std::size_t i = 0; i < files.size(); ++i) {
     try {
-      read.emplace(name + " " + std::to_string(i + 1), model.embed_inputs(modality, {files[i].string()})[0]);
+      read.emplace(name + " " + std::to_string(i + 1), embed(files[i]));
     } catch (const std::runtime_error& error) {
       into.skipped.push_back({product.id, files[i], detail::without_function(error.what())});
     }
@@ -107,13 +112,35 @@ void embed_files(const Embedder& model, Modality modality, const std::string& na
                        normalise(torch::stack(rows).mean(0)));
 }
 
-ProductVectors embed_product(const Embedder& model, const Product& product, std::string content) {
-  ProductVectors made{.content = std::move(content)};
-  if (model.supports(Modality::text)) embed_texts(model, product, made);
-  if (model.supports(Modality::image)) embed_files(model, Modality::image, "picture", product, product.images, made);
-  if (model.supports(Modality::audio)) embed_files(model, Modality::audio, "clip", product, product.audio, made);
-  return made;
-}
+/// Makes a product's vectors.
+class ProductEmbedder {
+ public:
+  explicit ProductEmbedder(const Embedder& model) : model_(model) {}
+
+  ProductVectors embed(const Product& product, std::string content) {
+    ProductVectors made{.content = std::move(content)};
+    const auto of = [&](Modality modality) {
+      return [this, modality](const fs::path& file) { return model_.embed_inputs(modality, {file.string()})[0]; };
+    };
+    if (model_.supports(Modality::text)) embed_texts(model_, product, made);
+    if (model_.supports(Modality::image)) {
+      embed_files("picture", product, product.images, of(Modality::image), made);
+      embed_files("video", product, product.videos, [this](const fs::path& file) { return video(file); }, made);
+    }
+    if (model_.supports(Modality::audio)) embed_files("clip", product, product.audio, of(Modality::audio), made);
+    return made;
+  }
+
+ private:
+  /// Of frames, sound and subtitles together, in the space of the pictures.
+  Tensor video(const fs::path& file) {
+    if (!watcher_) watcher_.emplace(model_, nullptr);
+    return watcher_->watch(file, {.frames = kFrames}).vector;
+  }
+
+  const Embedder& model_;
+  std::optional<VideoSearch> watcher_;  ///< made for the first video
+};
 
 /// Writes what is done to the partial file, not too often.
 class PartialFile {
@@ -169,6 +196,7 @@ detail::ProductIndex detail::embed_products(const char* who, const Embedder& mod
   }
 
   ProductIndex made{.fingerprint = fingerprint};
+  ProductEmbedder embedder(model);
   PartialFile partial(options.partial, model, made);
   try {
     for (std::size_t i = 0; i < products.size(); ++i) {
@@ -180,7 +208,7 @@ detail::ProductIndex detail::embed_products(const char* who, const Embedder& mod
       };
       const ProductVectors* there = same(known);
       if (there == nullptr) there = same(earlier);
-      ProductVectors vectors = there != nullptr ? *there : embed_product(model, product, content);
+      ProductVectors vectors = there != nullptr ? *there : embedder.embed(product, content);
       report.embedded += there == nullptr;
       report.skipped.insert(report.skipped.end(), vectors.skipped.begin(), vectors.skipped.end());
       if (vectors.vectors.empty()) {

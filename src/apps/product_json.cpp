@@ -67,6 +67,8 @@ Product product_of(const char* who, const Json& json, const std::string& place, 
         add_paths(who, value, key, folder, product.images);
       } else if (key == "audio") {
         add_paths(who, value, key, folder, product.audio);
+      } else if (key == "videos" || key == "video") {
+        add_paths(who, value, key, folder, product.videos);
       } else if (key == "attributes") {
         if (!value.is_object() && !value.is_null()) failure(who, "\"attributes\" must be a JSON object");
         for (const auto& [name, one] : value.items()) add_attribute(who, name, one, names, product.attributes);
@@ -94,7 +96,8 @@ Json json_of(const Product& product) {
           {"attributes", attributes},
           {"keywords", product.keywords},
           {"images", names(product.images)},
-          {"audio", names(product.audio)}};
+          {"audio", names(product.audio)},
+          {"videos", names(product.videos)}};
 }
 
 std::string without_function(const std::string& sentence) {

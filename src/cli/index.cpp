@@ -89,7 +89,7 @@ void add_index(CLI::App& app) {
       ->add_option(
           "catalogue", options->catalogue,
           "JSON lines, or a table (.csv, .tsv), with id and title, and if wanted description, keywords, images, "
-          "audio (paths); all else are attributes")
+          "audio, videos (paths); all else are attributes")
       ->type_name("CATALOGUE");
   CLI::Option* out =
       command

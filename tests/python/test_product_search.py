@@ -64,7 +64,7 @@ def test_products(search):
     product = search.product("banana")
     assert product.attributes["price"] == 2.49 and product.keywords == ["something yellow to eat"]
     assert repr(product) == "Product(id='banana', title='Banana')"
-    assert product.to_dict() == FRUIT[0] | {"images": [], "audio": []}
+    assert product.to_dict() == FRUIT[0] | {"images": [], "audio": [], "videos": []}
     assert [p.id for p in search.products] == ["banana", "lemon", "milk"]
     assert len(search) == 3 and search.report["products"] == 3 and search.report["vectors"] == 6
     with pytest.raises(ValueError):
@@ -113,7 +113,7 @@ def test_a_catalogue_file(tiny, tmp_path):
 
 
 def filled(row):
-    return {"description": "", "attributes": {}, "keywords": [], "images": [], "audio": []} | row
+    return {"description": "", "attributes": {}, "keywords": [], "images": [], "audio": [], "videos": []} | row
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,24 @@ def test_watching_and_finding(clip, tmp_path):
             wrong()
 
 
+def test_products_have_videos(clip, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    rows = [
+        {"id": "1", "title": "A red apple", "videos": [str(WATCHED), str(tmp_path / "broken.mp4")]},
+        {"id": "2", "title": "Milk", "video": str(VIDEOS / "h264_709.mp4")},
+    ]
+    with pytest.warns(UserWarning, match="skipped: 1, the first .*broken.mp4"):
+        search = trine.ProductSearch.build(clip, rows)
+    watched = trine.VideoSearch(clip, temporal=None).watch(WATCHED, frames=16)
+    search.save(tmp_path / "videos.trine")
+    index = trine.Index.load(tmp_path / "videos.trine")
+    shown = {key.split("\n")[1] for key in index.ids()}
+    assert shown == {"title", "video 1"}
+    assert np.abs(index.vector("1\nvideo 1") - watched.vector.numpy()).max() < 1e-6
+    (tmp_path / "catalogue.csv").write_text(f"id,title,video\n1,A red apple,{WATCHED}\n")
+    assert trine.read_catalogue(tmp_path / "catalogue.csv")[0].to_dict()["videos"] == [str(WATCHED)]
+
+
 def test_a_temporal_model_in_the_order_of_the_frames(clip):
     network = temporal()
     search = trine.VideoSearch(clip, temporal=network)

@@ -1,18 +1,20 @@
 """Trains the heads that name the emotions of an English text, on GoEmotions.
 
     python models/default/train/train_text_emotion.py --encoder DIR --data ../shared/data/text_emotion_goemotions \
-        --out models/default/emotion-text.safetensors [--texts 8000]
+        --out models/default/emotion-text.safetensors --run build/training/text-emotion
 
-28 labels and their 7 groups, each on its own, for several may hold. Two logistic models: a table with what each token says,
-from all texts; and a linear layer on the mean of the sentence encoder's token vectors, from `--texts` of them. On dev their
-logits are mixed, label by label, so that the probabilities are true; slopes and offsets are folded into the weights.
+28 labels and their 7 groups, each on its own, for several may hold. Two parts: a table with what each token says; and the
+sentence encoder, whose last blocks learn with an attention pooling and a linear layer (what the blocks before them give is kept
+in memory). On dev the two logits are mixed, label by label, so that the probabilities are true; slopes and offsets are
+folded into the weights. Everything is chosen on dev; test is not read.
 
-Needs torch and transformers. Costs about half a minute of one core, and one more for 10,000 texts of the second step.
-Everything is chosen on dev; test is not read.
+Needs torch and transformers. Half a minute of one core for the table, about ten for each epoch of the blocks. A killed
+run goes on from its last whole epoch in `--run`.
 """
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -80,18 +82,99 @@ def train_words(ids, truth, vocabulary, weight, epochs, seed):
     return table.detach(), offset.detach()
 
 
+class Sentence(nn.Module):
+    """The encoder's last blocks, attention pooling and a linear layer, as src/apps/emotion.cpp has them."""
+
+    def __init__(self, blocks, dim, outputs, num_heads=8):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.scores, self.values, self.out = nn.Linear(dim, num_heads), nn.Linear(dim, dim), nn.Linear(dim, outputs)
+        nn.init.zeros_(self.scores.weight), nn.init.zeros_(self.scores.bias)  # the plain mean, to begin with
+        nn.init.eye_(self.values.weight), nn.init.zeros_(self.values.bias)
+        nn.init.zeros_(self.out.weight), nn.init.zeros_(self.out.bias)
+
+    def forward(self, steps, mask):
+        """steps (N, T, dim), mask (N, T) -> logits (N, outputs)"""
+        for block in self.blocks:
+            steps = block(steps, attention_mask=mask[:, None, None, :])
+        weights = self.scores(steps).masked_fill(~mask[..., None], -torch.inf).softmax(1)  # (N, T, heads)
+        values = self.values(steps).unflatten(-1, (weights.shape[-1], -1))
+        return self.out((weights[..., None] * values).sum(1).flatten(1))
+
+
+def batches(ids, rows, size):
+    """Rows of much the same length, `size` at a time."""
+    pools = [sorted(rows[first : first + 50 * size], key=lambda row: len(ids[row])) for first in range(0, len(rows), 50 * size)]
+    return [pool[first : first + size] for pool in pools for first in range(0, len(pool), size)]
+
+
+def padded(sequences, rows):
+    """-> (N, T, ...), mask (N, T)"""
+    lengths = torch.tensor([len(sequences[row]) for row in rows])
+    steps = nn.utils.rnn.pad_sequence([sequences[row] for row in rows], batch_first=True)
+    return (steps.float() if steps.is_floating_point() else steps), torch.arange(lengths.max()) < lengths[:, None]
+
+
 @torch.no_grad()
-def means(encoder, ids):
-    """Mean of the last hidden states. -> (N, dim)"""
-    found = torch.empty(len(ids), encoder.config.hidden_size)
-    order = sorted(range(len(ids)), key=lambda row: len(ids[row]))
-    for first in range(0, len(order), 64):
-        rows = order[first : first + 64]
-        batch = nn.utils.rnn.pad_sequence([ids[row] for row in rows], batch_first=True)
-        mask = torch.arange(batch.shape[1]) < torch.tensor([len(ids[row]) for row in rows])[:, None]
-        steps = encoder(input_ids=batch, attention_mask=mask.long()).last_hidden_state
-        found[rows] = (steps * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+def frozen_steps(encoder, ids, count):
+    """What the first `count` blocks give for each text. -> (T, dim) each, half precision"""
+    found = [torch.empty(0)] * len(ids)
+    for rows in batches(ids, range(len(ids)), 64):
+        batch, mask = padded(ids, rows)
+        steps = encoder.embeddings(input_ids=batch)
+        for block in encoder.encoder.layer[:count]:
+            steps = block(steps, attention_mask=mask[:, None, None, :])
+        for row, one in zip(rows, steps):
+            found[row] = one[: len(ids[row])].half()
     return found
+
+
+@torch.no_grad()
+def logits_of(sentence, steps):
+    sentence.eval()
+    logits = torch.empty(len(steps), sentence.out.out_features)
+    for rows in batches(steps, range(len(steps)), 128):
+        logits[rows] = sentence(*padded(steps, rows))
+    return logits
+
+
+def train_sentence(sentence, steps, truth, weight, dev, options):
+    """Trains in place. `dev(epoch)` is called after each epoch."""
+    random, size = np.random.default_rng(options.seed), 32
+    orders = [batches(steps, random.permutation(len(steps)), size) for _ in range(options.tuned_epochs)]
+    orders = [[order[place] for place in random.permutation(len(order))] for order in orders]
+    blocks, rest = [*sentence.blocks.parameters()], [p for name, p in sentence.named_parameters() if not name.startswith("blocks.")]
+    optimiser = torch.optim.AdamW([{"params": blocks, "lr": options.rate}, {"params": rest, "lr": 10 * options.rate}], weight_decay=0.01)
+    total, warm = sum(map(len, orders)), 300
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: min(1, (step + 1) / warm) * max(0.0, 1 - step / total)
+    )
+    kept = options.run / "text-emotion.pt" if options.run else None
+    done = 0
+    if kept and kept.is_file():
+        state = torch.load(kept, weights_only=True)
+        sentence.load_state_dict(state["sentence"]), optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"]), torch.set_rng_state(state["random"])
+        done = state["done"]
+    for epoch in range(done, options.tuned_epochs):
+        sentence.train()
+        began = time.monotonic()
+        for step, rows in enumerate(orders[epoch]):
+            optimiser.zero_grad()
+            loss = loss_of(sentence(*padded(steps, rows)), truth[rows], weight)
+            loss.backward()
+            nn.utils.clip_grad_norm_(sentence.parameters(), 5.0)
+            optimiser.step()
+            schedule.step()
+            if step % 20 == 0 and sys.stderr.isatty():
+                left = (time.monotonic() - began) / (step + 1) * (len(orders[epoch]) - step - 1)
+                print(f"\repoch {epoch + 1}: {step + 1}/{len(orders[epoch])}, loss {loss.item():.3f}, {left:.0f} s left ", end="", file=sys.stderr)
+        if kept:
+            state = {"sentence": sentence.state_dict(), "optimiser": optimiser.state_dict(), "done": epoch + 1}
+            state |= {"schedule": schedule.state_dict(), "random": torch.get_rng_state()}
+            torch.save(state, kept.with_suffix(".new"))
+            kept.with_suffix(".new").replace(kept)
+        dev(epoch + 1)
 
 
 def minimise(parameters, value_of, steps):
@@ -107,16 +190,6 @@ def minimise(parameters, value_of, steps):
     return [parameter.detach() for parameter in parameters]
 
 
-def train_means(features, truth, weight, penalty):
-    """-> weight (outputs, dim), offset (outputs)"""
-    matrix, offset = torch.zeros(truth.shape[1], features.shape[1], requires_grad=True), torch.zeros(truth.shape[1], requires_grad=True)
-    return minimise(
-        [matrix, offset],
-        lambda: loss_of(features @ matrix.T + offset, truth, weight) + penalty * matrix.square().sum(),
-        60,
-    )
-
-
 def calibrate(parts, truth):
     """A slope of each label for each part of its logit, and an offset, with the least negative log-likelihood."""
     slopes = [torch.full((truth.shape[1],), 1 / len(parts), requires_grad=True) for _ in parts]
@@ -126,14 +199,15 @@ def calibrate(parts, truth):
     return slopes, offset
 
 
-def keep(path, table, matrix, offset, heads=8):
-    """As src/apps/emotion.cpp reads it: the pooling is the plain mean."""
-    dim = matrix.shape[1]
+def keep(path, table, sentence, slopes, offset, first_block):
+    """As src/apps/emotion.cpp reads it."""
     kept = {
-        "pooling.scores.weight": torch.zeros(heads, dim), "pooling.scores.bias": torch.zeros(heads),
-        "pooling.values.weight": torch.eye(dim), "pooling.values.bias": torch.zeros(dim),
-        "words.weight": table, "out.weight": matrix, "out.bias": offset,
-    }  # fmt: skip
+        f"encoder.encoder.layer.{first_block + place}.{name}": tensor
+        for place, block in enumerate(sentence.blocks)
+        for name, tensor in block.state_dict().items()
+    }
+    kept |= {f"pooling.{part}.{name}": tensor for part in ("scores", "values") for name, tensor in getattr(sentence, part).state_dict().items()}
+    kept |= {"words.weight": table, "out.weight": sentence.out.weight.detach() * slopes[:, None], "out.bias": offset + slopes * sentence.out.bias.detach()}
     save_file({name: tensor.half().contiguous() for name, tensor in kept.items()}, path)
 
 
@@ -142,14 +216,18 @@ def main():
     parser.add_argument("--encoder", type=Path, required=True, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--data", type=Path, required=True, help="folder of GoEmotions")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--texts", type=int, default=0, help="of the second step; 0: all")
-    parser.add_argument("--dev-texts", type=int, default=0, help="of dev for the second step; 0: all")
-    parser.add_argument("--epochs", type=int, default=6, help="of the first step")
+    parser.add_argument("--run", type=Path, help="folder for checkpoints; a killed run goes on from there")
+    parser.add_argument("--epochs", type=int, default=6, help="of the table")
+    parser.add_argument("--blocks", type=int, default=3, help="of the encoder that learn")
+    parser.add_argument("--tuned-epochs", type=int, default=4, help="of the blocks")
+    parser.add_argument("--rate", type=float, default=1e-4, help="highest learning rate of the blocks")
     parser.add_argument("--limit", type=int, default=40, help="tokens of a text")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     torch.set_num_threads(1)
+    if options.run:
+        options.run.mkdir(parents=True, exist_ok=True)
     names = (options.data / "labels.txt").read_text().split()
     groups = json.loads((options.data / "ekman.json").read_text())
     to_group = torch.tensor([[float(name in members) for members in groups.values()] for name in names])
@@ -165,23 +243,25 @@ def main():
 
     from transformers import AutoModel
 
-    encoder = AutoModel.from_pretrained(options.encoder, add_pooling_layer=False).eval()
-    rows = np.random.default_rng(options.seed).permutation(len(ids))[: options.texts or None]
-    dev_count = options.dev_texts or len(dev_ids)
-    features, dev_features = means(encoder, [ids[row] for row in rows]), means(encoder, dev_ids[:dev_count])
-    dev_words, dev_truth = dev_words[:dev_count], dev_truth[:dev_count]
+    encoder = AutoModel.from_pretrained(options.encoder, add_pooling_layer=False, attn_implementation="sdpa").eval()
+    frozen = config["num_hidden_layers"] - options.blocks
+    steps, dev_steps = frozen_steps(encoder, ids, frozen), frozen_steps(encoder, dev_ids, frozen)
+    sentence = Sentence(encoder.encoder.layer[frozen:], config["hidden_size"], truth.shape[1])
     best = -1.0
-    for penalty in (0.00003, 0.0003, 0.003):
-        matrix, _ = train_means(features, truth[rows], weight, penalty)
-        dev_means = dev_features @ matrix.T
-        report(f"means alone, penalty {penalty}", dev_means, dev_truth, len(names))
-        (of_words, of_means), offset = calibrate([dev_words, dev_means], dev_truth)
-        logits = of_words * dev_words + of_means * dev_means + offset
-        report(f"words and means, penalty {penalty}", logits, dev_truth, len(names))
+
+    def judge(epoch):
+        nonlocal best
+        dev_sentence = logits_of(sentence, dev_steps)
+        report(f"blocks alone, epoch {epoch}", dev_sentence, dev_truth, len(names))
+        (of_words, of_sentence), offset = calibrate([dev_words, dev_sentence], dev_truth)
+        logits = of_words * dev_words + of_sentence * dev_sentence + offset
+        report(f"words and blocks, epoch {epoch}", logits, dev_truth, len(names))
         f1 = best_f1(logits, dev_truth)
         if (value := (f1[: len(names)].mean() + f1[len(names) :].mean()).item()) > best:
             best = value
-            keep(options.out, table * of_words, matrix * of_means[:, None], offset)
+            keep(options.out, table * of_words, sentence, of_sentence, offset, frozen)
+
+    train_sentence(sentence, steps, truth, weight, judge, options)
 
 
 if __name__ == "__main__":
