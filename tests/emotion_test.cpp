@@ -32,8 +32,8 @@ class EmotionTest : public testing::Test {
         trine::SpeechHeadOptions{.feature_dim = 16, .width = 24, .num_heads = 4, .hidden = 40, .out_dim = 32});
     trine::reset_parameters(*head);
     trine::save_tensors(folder_ / "audio.safetensors", trine::state_dict(*head));
-    text_ = {{"encoder.encoder.layer.1.output.dense.weight.rows", torch::randn({32, 2})},
-             {"encoder.encoder.layer.1.output.dense.weight.columns", torch::randn({2, columns()})},
+    const std::int64_t inner = trine::BertConfig::load(folder_ / "bert/config.json").intermediate_size;
+    text_ = {{"encoder.encoder.layer.1.output.dense.weight", torch::randn({32, inner})},
              {"encoder.encoder.layer.1.output.dense.bias", torch::randn({32})},
              {"pooling.scores.weight", torch::randn({4, 32})},
              {"pooling.scores.bias", torch::randn({4})},
@@ -55,7 +55,6 @@ class EmotionTest : public testing::Test {
         "sound": {"weights": "voice.safetensors", "labels": ["rain", "rooster"], "block": 2, "trained_on": "nothing"}})");
   }
 
-  std::int64_t columns() const { return trine::BertConfig::load(folder_ / "bert/config.json").intermediate_size; }
   Embedder model() const { return Embedder::load(folder_.path()); }
   EmotionRecognizer emotion() const { return EmotionRecognizer::load(model()); }
 
@@ -95,8 +94,7 @@ TEST_F(EmotionTest, TextsByTheTunedNetwork) {
   trine::copy_weights(*network, trine::Checkpoint::open(folder_ / "bert"));
   std::map<std::string, Tensor> state = trine::state_dict(*network);
   const std::string dense = "encoder.layer.1.output.dense.";
-  state.at(dense + "weight") +=
-      text_.at("encoder." + dense + "weight.rows").mm(text_.at("encoder." + dense + "weight.columns"));
+  state.at(dense + "weight").copy_(text_.at("encoder." + dense + "weight"));
   state.at(dense + "bias").copy_(text_.at("encoder." + dense + "bias"));
   const auto tokens = trine::Tokenizer::load(folder_ / "bert").encode(text, 20).ids;
   const Tensor ids = torch::tensor(std::vector<std::int64_t>(tokens.begin(), tokens.end())).unsqueeze(0);
@@ -175,7 +173,7 @@ TEST_F(EmotionTest, DamagedHeadsAreRefused) {
   EXPECT_NE(set("/emotion/text/weights", "missing.safetensors"), "accepted");
   set("/emotion/text/weights", "text.safetensors");
   set("/emotion/text/max_tokens", 20);
-  text_["encoder.encoder.layer.1.output.dense.weight.columns"] = torch::randn({2, 3});
+  text_["encoder.encoder.layer.1.output.dense.weight"] = torch::randn({2, 3});
   trine::save_tensors(folder_ / "text.safetensors", text_);
   EXPECT_NE(refusal<std::runtime_error>([&] { emotion(); }).find("encoder.layer.1.output.dense.weight"),
             std::string::npos);

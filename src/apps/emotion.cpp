@@ -19,8 +19,8 @@ namespace {
 constexpr const char* kWho = "EmotionRecognizer";
 constexpr std::int64_t kMostHeads = 1'024;
 
-/// The text tower's network, whose blocks may have learned, attention pooling, a table of what each token alone says, and
-/// one linear layer for labels and groups.
+/// The text tower's network, whose blocks may have learned, attention pooling, a table of what each token alone says,
+/// and one linear layer for labels and groups.
 class TextHead {
  public:
   TextHead(const Embedder& embedder, const detail::Json& entry)
@@ -40,7 +40,7 @@ class TextHead {
     out_ = Linear(config.hidden_size, outputs);
     const Checkpoint encoder = Checkpoint::open(folder_), weights = detail::heads_file(kWho, embedder, entry);
     load_weights(*network_, encoder, encoder.contains("bert.embeddings.word_embeddings.weight") ? "bert." : "");
-    add_differences(weights);
+    copy_weights(*network_, weights, "encoder.");  // the blocks that have learned
     load_weights(*pooling_, weights, "pooling.");
     load_weights(*words_, weights, "words.");
     load_weights(*out_, weights, "out.");
@@ -74,23 +74,6 @@ class TextHead {
   }
 
  private:
-  /// What the network has learned, if it has: whole vectors, and matrices of low rank to be added.
-  void add_differences(const Checkpoint& weights) {
-    const std::string prefix = "encoder.";
-    copy_weights(*network_, weights, prefix);
-    for (auto& item : network_->named_parameters()) {
-      if (!weights.contains(prefix + item.key() + ".rows")) continue;
-      const Tensor rows = load_tensor(weights, prefix + item.key() + ".rows");
-      const Tensor columns = load_tensor(weights, prefix + item.key() + ".columns");
-      if (rows.dim() != 2 || columns.dim() != 2 || rows.size(1) != columns.size(0) ||
-          item.value().sizes() != torch::IntArrayRef({rows.size(0), columns.size(1)})) {
-        detail::failure(kWho, weights.path(), ": the difference of ", item.key(), " has shapes ", rows.sizes(), " and ",
-                        columns.sizes(), ", wanted a product ", item.value().sizes());
-      }
-      item.value().set_data(item.value() + rows.mm(columns));
-    }
-  }
-
   fs::path folder_;
   Tokenizer tokenizer_;
   std::vector<std::string> labels_, groups_;

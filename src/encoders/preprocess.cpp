@@ -252,14 +252,18 @@ std::array<int, 2> resized(const ImageProcessor& processor, int height, int widt
   return {size.height, size.width};
 }
 
-/// The middle of a picture; black where the picture is smaller.
-Image centre_crop(const Image& image, int height, int width, bool even_offsets) {
+/// Where the middle of a picture lies; beyond its edges if that is larger.
+Rectangle middle(int picture_width, int picture_height, int width, int height, bool even_offsets) {
   const auto offset = [&](int outer, int inner) {
-    const double middle = (static_cast<double>(outer) - inner) / 2;
-    return static_cast<int>(even_offsets ? std::nearbyint(middle) : std::floor(middle));
+    const double half = (static_cast<double>(outer) - inner) / 2;
+    return static_cast<int>(even_offsets ? std::nearbyint(half) : std::floor(half));
   };
-  const int top = offset(image.height, height), left = offset(image.width, width);
-  if (height <= image.height && width <= image.width) return crop(image, left, top, width, height);
+  return {offset(picture_width, width), offset(picture_height, height), width, height};
+}
+
+/// A part of a picture, black where it lies beyond the edges.
+Image on_black(const Image& image, const Rectangle& part) {
+  const auto [left, top, width, height] = part;
   const auto bytes = [](int columns, int rows) {
     return static_cast<std::ptrdiff_t>(columns) * static_cast<std::ptrdiff_t>(rows) * 3;
   };
@@ -349,10 +353,8 @@ Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFi
   }
   const int scaled = static_cast<int>(static_cast<std::int64_t>(target) * longer / shorter);
   const bool wide = image.width > image.height;
-  const Image resized = resize(image, wide ? scaled : target, wide ? target : scaled, filter);
-  const int left = static_cast<int>(std::nearbyint((resized.width - size) / 2.0));
-  const int top = static_cast<int>(std::nearbyint((resized.height - size) / 2.0));
-  return to_tensor(crop(resized, left, top, size, size), mean, std);
+  const int width = wide ? scaled : target, height = wide ? target : scaled;
+  return to_tensor(resize(image, width, height, filter, middle(width, height, size, size, true)), mean, std);
 }
 
 ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std::string_view fallback) {
@@ -439,8 +441,10 @@ Image ImageProcessor::resize_and_crop(const Image& image) const {
   }
   const auto [height, width] =
       do_resize ? resized(*this, image.height, image.width) : std::array<int, 2>{image.height, image.width};
-  const Image result = resize(image, width, height, resample);
-  return do_center_crop ? centre_crop(result, crop_size.height, crop_size.width, even_offsets) : result;
+  if (!do_center_crop) return resize(image, width, height, resample);
+  const Rectangle part = middle(width, height, crop_size.width, crop_size.height, even_offsets);
+  const bool within = part.width <= width && part.height <= height;
+  return within ? resize(image, width, height, resample, part) : on_black(resize(image, width, height, resample), part);
 }
 
 Tensor ImageProcessor::operator()(const Image& image) const {

@@ -39,6 +39,17 @@ enum class ResizeFilter { nearest, box, bilinear, hamming, bicubic, lanczos };
 /// Errors: std::invalid_argument for sizes below 1 or, also between the passes, above 89,478,485 pixels.
 TRINE_API Image resize(const Image& image, int width, int height, ResizeFilter filter);
 
+/// Pixels, from the top left corner.
+struct Rectangle {
+  int left = 0;
+  int top = 0;
+  int width = 0;
+  int height = 0;
+};
+
+/// The same, of which only `part` is worked out: equal to crop(resize(...)) and faster.
+TRINE_API Image resize(const Image& image, int width, int height, ResizeFilter filter, const Rectangle& part);
+
 /// The rectangle of `width` x `height` pixels whose top left corner is (left, top); std::invalid_argument if it sticks
 /// out.
 TRINE_API Image crop(const Image& image, int left, int top, int width, int height);

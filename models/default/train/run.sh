@@ -48,7 +48,7 @@ export PYTHONPATH=$BUILD/python${PYTHONPATH:+:$PYTHONPATH} TRINE_MODEL=$PWD/$MOD
 if "$PYTHON" -c "import safetensors, transformers" 2>"$WORK/import.log"; then
   step "emotions and sounds"
   "$PYTHON" $MODEL/train/train_text_emotion.py --encoder "$TEXT" --data "$DATA/text_emotion_goemotions" \
-    --out $MODEL/emotion-text.safetensors | tee "$WORK/text-emotion.jsonl"
+    --run "$WORK/text-emotion" --out $MODEL/emotion-text.safetensors | tee "$WORK/text-emotion.jsonl"
   "$PYTHON" $MODEL/train/train_clip_heads.py --encoder "$AUDIO" --data "$DATA" --out $MODEL | tee "$WORK/clip-heads.log"
 else
   echo "The heads for emotions and sounds stay as they are: training them needs transformers ($PYTHON -m pip install transformers)." >&2

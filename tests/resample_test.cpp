@@ -1,0 +1,72 @@
+#include "input/detail/resample.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+
+namespace trine {
+namespace {
+
+using detail::Instructions;
+
+constexpr std::array kFilters{ResizeFilter::box, ResizeFilter::bilinear, ResizeFilter::hamming, ResizeFilter::bicubic,
+                              ResizeFilter::lanczos};
+
+Image noise(int width, int height, std::mt19937& random) {
+  Image image{width, height, std::vector<std::uint8_t>(static_cast<std::size_t>(width * height) * 3)};
+  for (std::uint8_t& byte : image.pixels)
+    byte = static_cast<std::uint8_t>(random() % 3 == 0 ? 255 * (random() % 2) : random());
+  return image;
+}
+
+int below(int end, std::mt19937& random) { return static_cast<int>(random() % static_cast<unsigned>(end)); }
+
+int side(std::mt19937& random) { return 1 + below(below(4, random) == 0 ? 300 : 40, random); }
+
+TEST(Resample, AllInstructionsGiveTheSameBytes) {
+  std::mt19937 random(5);
+  std::vector<Instructions> faster;
+  if (detail::instructions() != Instructions::portable) faster.push_back(Instructions::avx2);
+  if (detail::instructions() == Instructions::avx512) faster.push_back(Instructions::avx512);
+  if (faster.empty()) GTEST_SKIP() << "this CPU has neither AVX2 nor AVX-512: nothing to compare";
+  for (int round = 0; round < 60; ++round) {
+    const Image image = noise(side(random), side(random), random);
+    const ResizeFilter filter = kFilters[random() % kFilters.size()];
+    const int width = side(random), height = side(random);
+    const detail::Coefficients columns = detail::coefficients(image.width, width, filter, {0, width}),
+                               rows = detail::coefficients(image.height, height, filter, {0, height});
+    for (const Instructions with : faster) {
+      EXPECT_EQ(detail::resample_columns(image, columns, {0, image.height}, with).pixels,
+                detail::resample_columns(image, columns, {0, image.height}, Instructions::portable).pixels);
+      EXPECT_EQ(detail::resample_rows(image, rows, {0, image.width}, with).pixels,
+                detail::resample_rows(image, rows, {0, image.width}, Instructions::portable).pixels);
+    }
+  }
+}
+
+TEST(Resample, APartIsThatPartOfTheWhole) {
+  std::mt19937 random(6);
+  for (int round = 0; round < 120; ++round) {
+    const Image image = noise(side(random), side(random), random);
+    const int width = round % 5 == 0 ? image.width : side(random),
+              height = round % 7 == 0 ? image.height : side(random);
+    const auto filter = round % 9 == 0 ? ResizeFilter::nearest : kFilters[random() % kFilters.size()];
+    const int left = below(width, random), top = below(height, random);
+    const Rectangle part{left, top, 1 + below(width - left, random), 1 + below(height - top, random)};
+    const Image wanted = crop(resize(image, width, height, filter), part.left, part.top, part.width, part.height);
+    const Image got = resize(image, width, height, filter, part);
+    EXPECT_EQ(got.width, part.width);
+    EXPECT_EQ(got.pixels, wanted.pixels) << image.width << " x " << image.height << " to " << width << " x " << height;
+  }
+}
+
+TEST(Resample, APartBeyondTheEdgeIsRefused) {
+  const Image image{2, 2, std::vector<std::uint8_t>(12)};
+  for (const Rectangle part : {Rectangle{-1, 0, 2, 2}, {0, 0, 0, 2}, {3, 0, 2, 2}, {0, 3, 1, 2}, {0, 0, 5, 1}}) {
+    EXPECT_THROW(resize(image, 4, 4, ResizeFilter::bicubic, part), std::invalid_argument);
+  }
+}
+
+}  // namespace
+}  // namespace trine
