@@ -614,7 +614,7 @@ class ClapTextEncoder : public TextEncoder {
   const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
 
   Tensor encode(const std::vector<std::string>& texts) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return model_.run(texts, dim_, [this](const Tensor& hidden, const Tensor&) {
       return projection_.forward(pooler_->forward(hidden.select(1, 0)).tanh());
     });

@@ -187,7 +187,7 @@ class PeAudioTextEncoder : public TextEncoder {
   const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
 
   Tensor encode(const std::vector<std::string>& texts) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return model_.run(texts, dim(),
                       [this](const Tensor& hidden, const Tensor&) { return head_.forward(hidden.select(1, 0)); });
   }
