@@ -125,6 +125,9 @@ PeAudioEncoderImpl::PeAudioEncoderImpl(const PeAudioEncoderConfig& config)
   codec_ = register_at(*this, "embedder.dac_encoder", std::make_shared<PeAudioCodecImpl>(config));
   bottleneck_ = register_at(*this, "embedder.bottleneck", Conv1d(config.codec_channels(), config.codebook_dim, 1));
   data_projection_ = register_at(*this, "embedder.data_proj", Linear(config.codebook_dim, config.hidden_size));
+  for (const auto& part : {codec_->parameters(), bottleneck_->parameters()}) {
+    for (Tensor weight : part) weight.set_requires_grad(false);  // the reference does not train the codec either
+  }
 }
 
 Tensor PeAudioEncoderImpl::forward(const Tensor& samples) const {
