@@ -31,6 +31,7 @@ constexpr const char* kModelType = "adaptive_inference";
 constexpr const char* kFusionFolder = "fusion";
 constexpr double kNever = 1;        ///< as a threshold; chances stay below it
 constexpr double kMostOdds = 13.8;  ///< log odds of a chance of one in a million
+constexpr std::size_t kFolds = 5;   ///< of a sample that is judged by what is fitted on the rest of it
 
 /// The thresholds that are tried, of confidence and of agreement; the differences matter near 1.
 constexpr std::array kThresholds{0.0,  0.05, 0.1,   0.2,  0.3,   0.4,  0.5,   0.6,   0.65,  0.7,
@@ -246,12 +247,14 @@ std::size_t bit(Modality modality) { return std::size_t{1} << static_cast<std::s
 /// A query whose every modality is known: what each subset of them would answer.
 struct Judged {
   struct Answer {
-    double odds = 0;        ///< log odds of the first hit of the simple or moderate route
-    double confidence = 0;  ///< the same as a corrected chance
+    std::int64_t first = 0;  ///< the product, by the simple or moderate route: whatever the policy
+    double odds = 0;         ///< log odds of its chance
+    double confidence = 0;   ///< the same as a corrected chance
     double agreement = 1;
     bool right = false;
   };
   Modalities all;
+  std::int64_t wanted = 0;                                           ///< the right product
   std::array<Answer, std::size_t{1} << kModalities.size()> answers;  ///< by subset, see `bit`
   bool complex_right = false;  ///< of all modalities; that of the only answer where there is one
 };
@@ -333,8 +336,13 @@ struct AdaptiveInference::Impl {
     Finding verdict{.hits = complex ? search->rank(evidence.vectors, chances.exp().to(torch::kFloat32), wanted)
                                     : search->search(evidence.vectors, wanted).hits};
     if (verdict.hits.empty()) return {.hits = {}, .odds = -kMostOdds};
-    verdict.odds = log_odds(chances[number.at(verdict.hits[0].id)].exp().item<double>());
+    verdict.odds = odds(chances, number.at(verdict.hits[0].id));
     return verdict;
+  }
+
+  /// Log odds of a product's chance.
+  static double odds(const Tensor& chances, std::int64_t product) {
+    return log_odds(chances[product].exp().item<double>());
   }
 
   double cost(Modality modality) const {
@@ -379,21 +387,23 @@ struct AdaptiveInference::Impl {
     return evidence;
   }
 
-  /// `searches`: the times of each route, if they are wanted.
+  /// `before`: the same queries judged by another policy, which spares most of the searches. `searches`: the times of
+  /// each route, if they are wanted.
   std::vector<Judged> judge(const std::vector<LabelledQuery>& sample, const AdaptiveOptions& options,
+                            const std::vector<Judged>* before = nullptr,
                             std::map<Route, std::vector<double>>* searches = nullptr) const {
-    AdaptiveOptions first = options;
-    first.k = 1;
+    AdaptiveOptions only = options;
+    only.k = 1;
     std::vector<Judged> result;
-    const auto answered = [&](const Evidence& evidence, Route route) {
+    const auto first = [&](const Evidence& evidence, Route route) {
       Watch watch;
-      Finding found = verdict(evidence, route, first);
+      const Finding found = verdict(evidence, route, only);
       if (searches != nullptr) (*searches)[route].push_back(watch.lap());
-      return found;
+      return number.at(found.hits[0].id);
     };
     for (const LabelledQuery& query : sample) {
       const Evidence whole = evidence_of(query);
-      Judged judged{.all = whole.which, .answers = {}};
+      Judged judged{.all = whole.which, .wanted = number.at(query.id), .answers = {}};
       std::size_t everything = 0;
       for (const Modality modality : whole.which) everything |= bit(modality);
       for (std::size_t subset = 1; subset <= everything; ++subset) {
@@ -405,22 +415,25 @@ struct AdaptiveInference::Impl {
           part.vectors.erase(modality);
           part.chances.erase(modality);
         }
-        const Finding found = answered(part, part.which.size() == 1 ? Route::simple : Route::moderate);
-        judged.answers[subset] = {.odds = found.odds,
-                                  .confidence = corrected(policy.confidences, part.which, found.odds),
-                                  .agreement = agreement(part),
-                                  .right = found.hits[0].id == query.id};
+        Judged::Answer& answer = judged.answers[subset];
+        answer.first = before != nullptr ? (*before)[result.size()].answers[subset].first
+                                         : first(part, part.which.size() == 1 ? Route::simple : Route::moderate);
+        answer.odds = odds(mixed(part), answer.first);
+        answer.confidence = corrected(policy.confidences, part.which, answer.odds);
+        answer.agreement = agreement(part);
+        answer.right = answer.first == judged.wanted;
       }
-      judged.complex_right = whole.which.size() > 1 ? answered(whole, Route::complex).hits[0].id == query.id
-                                                    : judged.answers[everything].right;
+      judged.complex_right =
+          whole.which.size() > 1 ? first(whole, Route::complex) == judged.wanted : judged.answers[everything].right;
       result.push_back(std::move(judged));
     }
     return result;
   }
 
-  /// `lost`, `won`: right answers of the complex route that these thresholds miss, and the reverse.
+  /// `lost`: by product, right answers of the complex route that these thresholds miss, less those they win.
   OperatingPoint point(const std::vector<Judged>& sample, double confidence, double agreement,
-                       std::int64_t* lost = nullptr, std::int64_t* won = nullptr) const {
+                       std::vector<std::int64_t>* lost = nullptr) const {
+    if (lost != nullptr) lost->assign(search->products().size(), 0);
     OperatingPoint sum{.confidence = confidence, .agreement = agreement};
     std::int64_t computed = 0, there = 0;
     std::map<Modalities, std::vector<Modality>> orders;
@@ -443,8 +456,7 @@ struct AdaptiveInference::Impl {
       (route == Route::simple ? sum.simple : route == Route::moderate ? sum.moderate : sum.complex) += 1;
       computed += static_cast<std::int64_t>(i) + 1;
       there += static_cast<std::int64_t>(last) + 1;
-      if (lost != nullptr) *lost += judged.complex_right && !right;
-      if (won != nullptr) *won += right && !judged.complex_right;
+      if (lost != nullptr) (*lost)[static_cast<std::size_t>(judged.wanted)] += judged.complex_right - right;
     }
     const auto count = static_cast<double>(sample.size());
     for (double* mean : {&sum.milliseconds, &sum.simple, &sum.moderate, &sum.complex}) *mean /= count;
@@ -574,13 +586,66 @@ struct AdaptiveInference::Impl {
     });
   }
 
-  /// The order and the thresholds that are cheapest and keep enough of the right answers. What they lose and win
-  /// against the complex route is a difference of counts, whose deviation is at most the root of their sum; one lost
-  /// answer is added, so that a small sample without any does not count as proof.
+  /// All but costs and thresholds. Gives what the sample is by it.
+  std::vector<Judged> fit_beliefs(const std::vector<LabelledQuery>& sample, const AdaptiveFitOptions& options,
+                                  const std::vector<Judged>* before = nullptr,
+                                  std::map<Route, std::vector<double>>* searches = nullptr) {
+    fit_chances(sample);
+    policy.confidences.clear();
+    policy.agreements.clear();
+    fit_fusion(sample);
+    fit_agreements(sample, options.seed);
+    std::vector<Judged> judged = judge(sample, options.search, before, searches);
+    fit_confidences(judged);
+    return judged;
+  }
+
+  /// Each query by what is fitted without the queries for its product and for some others: as new to it as a user's.
+  std::vector<Judged> judge_unseen(const std::vector<LabelledQuery>& sample, const std::vector<Judged>& judged,
+                                   const AdaptiveFitOptions& options) {
+    const AdaptivePolicy fitted = policy;
+    std::vector<std::int64_t> products;
+    for (const Judged& query : judged) products.push_back(query.wanted);
+    std::ranges::sort(products);
+    products.erase(std::ranges::unique(products).begin(), products.end());
+    std::vector<Judged> unseen(sample.size());
+    for (std::size_t fold = 0; fold < kFolds; ++fold) {
+      std::vector<LabelledQuery> rest, held;
+      std::vector<Judged> rest_judged, held_judged;
+      std::vector<std::size_t> places;
+      for (std::size_t i = 0; i < sample.size(); ++i) {
+        const auto rank = std::ranges::lower_bound(products, judged[i].wanted) - products.begin();
+        const bool hold = static_cast<std::size_t>(rank) % kFolds == fold;
+        if (hold) places.push_back(i);
+        (hold ? held : rest).push_back(sample[i]);
+        (hold ? held_judged : rest_judged).push_back(judged[i]);
+      }
+      if (held.empty()) continue;
+      fit_beliefs(rest, options, &rest_judged);
+      std::vector<Judged> found = judge(held, options.search, &held_judged);
+      for (std::size_t i = 0; i < places.size(); ++i) unseen[places[i]] = std::move(found[i]);
+    }
+    policy = fitted;
+    return unseen;
+  }
+
+  /// The order and the thresholds that are cheapest and keep enough of the right answers, as all higher thresholds do:
+  /// among thousands of choices some keep enough by luck, but not with all their neighbours. What a choice loses
+  /// against the complex route is a sum over products, which fail each for reasons of its own; its deviation is at most
+  /// the root of the sum of their squares, and one lost answer is added, so that a small sample without any is no
+  /// proof.
   void fit_thresholds(const std::vector<Judged>& sample, const AdaptiveFitOptions& options) {
     const OperatingPoint whole = point(sample, kNever, kNever);
     const double allowed = (1 - options.wanted) * static_cast<double>(whole.right);
     const double deviations = std::sqrt(2.0) * torch::erfinv(torch::tensor(2 * options.assurance - 1)).item<double>();
+    const auto keeps = [&](const std::vector<std::int64_t>& lost) {
+      double sum = 0, squares = 1;
+      for (const std::int64_t count : lost) {
+        sum += static_cast<double>(count);
+        squares += static_cast<double>(count * count);
+      }
+      return sum + deviations * std::sqrt(squares) <= allowed;
+    };
     double least = whole.milliseconds;
     Modalities all;
     for (const Judged& judged : sample) all.insert(judged.all.begin(), judged.all.end());
@@ -589,19 +654,23 @@ struct AdaptiveInference::Impl {
     best.confidence = best.agreement = kNever;
     best.order = policy.order = in_order(all);  // the cheapest first
     std::vector<Modality> permuted(all.begin(), all.end());
+    std::vector<std::int64_t> lost;
     do {
       policy.order = permuted;
-      for (const double confidence : kThresholds) {
-        for (const double agreement : kThresholds) {
-          std::int64_t lost = 0, won = 0;
-          const OperatingPoint tried = point(sample, confidence, agreement, &lost, &won);
-          const auto net = static_cast<double>(lost - won);
-          if (net + deviations * std::sqrt(static_cast<double>(lost + won + 1)) > allowed) continue;
-          if (tried.milliseconds >= least) continue;
+      std::array<bool, kThresholds.size()> above;  // whether the same agreement keeps enough at the higher confidence
+      above.fill(true);
+      for (std::size_t i = kThresholds.size(); i-- > 0;) {
+        bool beside = true;  // whether the higher agreement does
+        for (std::size_t j = kThresholds.size(); j-- > 0;) {
+          beside = above[j] = above[j] && beside;
+          if (!beside) continue;
+          const OperatingPoint tried = point(sample, kThresholds[i], kThresholds[j], &lost);
+          beside = above[j] = keeps(lost);
+          if (!beside || tried.milliseconds >= least) continue;
           least = tried.milliseconds;
           best.order = permuted;
-          best.confidence = confidence;
-          best.agreement = agreement;
+          best.confidence = kThresholds[i];
+          best.agreement = kThresholds[j];
         }
       }
     } while (std::ranges::next_permutation(permuted).found);
@@ -730,19 +799,13 @@ AdaptiveCurve AdaptiveInference::fit(const std::vector<LabelledQuery>& sample, c
                          ": at least two products are wanted");
   }
   impl_->fit_costs(sample);
-  impl_->fit_chances(sample);
-  impl_->policy.confidences.clear();
-  impl_->policy.agreements.clear();
-  impl_->fit_fusion(sample);
-  impl_->fit_agreements(sample, options.seed);
   std::map<Route, std::vector<double>> searches;
-  std::vector<Judged> judged = impl_->judge(sample, options.search, &searches);
-  impl_->fit_confidences(judged);
+  const std::vector<Judged> judged = impl_->fit_beliefs(sample, options, nullptr, &searches);
   for (auto& [route, times] : searches) {  // the median: a few of them are interrupted by other work
     std::ranges::nth_element(times, times.begin() + std::ssize(times) / 2);
     impl_->policy.searches[route] = times[times.size() / 2];
   }
-  impl_->fit_thresholds(judged, options);
+  impl_->fit_thresholds(impl_->judge_unseen(sample, judged, options), options);
   return impl_->curve(judged);
 }
 

@@ -3,6 +3,7 @@
 
 #include "detail/sha256.h"
 #include "module_testing.h"
+#include "text_testing.h"
 #include "trine/train/fit.h"
 
 namespace {
@@ -297,6 +298,41 @@ TEST(Fit, RanksCountTiesAgainst) {
   const Tensor scores = torch::tensor({{0.5f, 0.5f, 0.1f}, {0.1f, 0.2f, 0.9f}, {0.0f, 0.0f, 0.0f}});
   const Tensor right = torch::tensor({{1, 0, 0}, {0, 1, 1}, {0, 0, 1}}).to(torch::kBool);
   EXPECT_TRUE(trine::train::ranks(scores, right).equal(torch::tensor({2, 1, 3}, torch::kInt64)));
+}
+
+TEST(Fit, TunesTowersOfACopy) {
+  const TextDirectory directory("bert");
+  const Folder folder;
+  const trine::Embedder model = trine::Embedder::load(directory.path());
+  const Tensor before = model.embed_text("a sour lemon");
+  std::vector<trine::train::Sample> samples;
+  for (const char* word : {"sour", "ripe", "green", "cold", "fresh", "big"}) {
+    for (const std::string label : {"lemon", "leek"}) {
+      samples.push_back({.inputs = {{Modality::text, {std::string(word) + " " + label}}}, .label = label});
+    }
+  }
+  FeatureStore store(model, folder / "store");
+  FitOptions options = small();
+  options.tune = {Modality::text};
+  const auto refused = [&] {
+    return refusal<std::invalid_argument>([&] { trine::train::fit(store, samples, options); });
+  };
+  EXPECT_NE(refused().find("a folder is wanted"), std::string::npos);
+  options.folder = folder / "run";
+  options.tune = {Modality::image};
+  EXPECT_NE(refused().find("has no image tower"), std::string::npos);
+  EXPECT_NE(refusal<std::invalid_argument>([&] { trine::train::fit(labelled(30), options); }).find("tuned by samples"),
+            std::string::npos);
+
+  options.tune = {Modality::text, Modality::text};
+  options.tower_learning_rate = 1e-3;
+  const FitResult result = trine::train::fit(store, samples, options);
+  EXPECT_LT(result.history.back().loss, result.history.front().loss);
+  EXPECT_TRUE(model.embed_text("a sour lemon").equal(before));
+  ASSERT_TRUE(result.embedder);
+  EXPECT_GT(largest_difference(result.embedder->embed_text("a sour lemon"), before), 1e-4);
+  EXPECT_EQ(result.embedder->directory(), folder / "run/embedder");
+  EXPECT_EQ(result.model->options().embedder, result.embedder->fingerprint());
 }
 
 TEST(TaskModel, DamagedFoldersAreRefused) {

@@ -67,16 +67,20 @@ void bind_sampler(py::module_& m) {
         return std::pair(std::move(batch.features), std::move(batch.masks));
       });
 
-  m.def("groups_of", &groups_of, NoGil());
+  m.def("groups_of", [](const Features& present) { return torch::tensor(groups_of(present)); }, NoGil());
   py::class_<BalancedSampler>(m, "BalancedSampler")
-      .def(py::init([](const std::vector<std::int64_t>& groups, const std::string& sampling, std::uint64_t seed) {
+      .def(py::init([](const torch::Tensor& numbers, const std::string& sampling, std::uint64_t seed) {
         if (sampling != "up" && sampling != "down") {
           throw std::invalid_argument("[BalancedSampler] sampling is up or down, not '" + sampling + "'");
         }
-        return BalancedSampler(groups, sampling == "up" ? Sampling::up : Sampling::down, seed);
+        const torch::Tensor groups = numbers.contiguous();
+        const auto* first = groups.const_data_ptr<std::int64_t>();
+        return BalancedSampler({first, first + groups.numel()}, sampling == "up" ? Sampling::up : Sampling::down, seed);
       }))
       .def("__len__", &BalancedSampler::size)
-      .def("indices", &BalancedSampler::indices, NoGil());
+      .def(
+          "indices", [](const BalancedSampler& self, std::int64_t epoch) { return torch::tensor(self.indices(epoch)); },
+          NoGil());
 }
 
 /// The constructor's arguments, as the Python class names them.

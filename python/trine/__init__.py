@@ -8,7 +8,7 @@
 ...     print(hit.title, hit.sentence())
 
 The way of the data is the way through the package: input, encoders, embedder, fusion, search, apps; beside it stands
-train. `trine.fusion` and `trine.train` are modules of their own.
+train. `trine.fusion` and `trine.train` are modules of their own, `trine.apps` has the last step by itself.
 """
 
 try:
@@ -20,7 +20,7 @@ if torch.__version__.split(".")[:2] != ["2", "13"]:
         f"trine is built for torch 2.13.*, this is torch {torch.__version__}: python3 -m pip install 'torch==2.13.*'"
     )
 
-from . import fusion, train
+from . import apps, fusion, train
 from ._trine import (
     AdaptiveAnswer,
     AudioEncoder,

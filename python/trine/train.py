@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.utils.data
 from torch import Tensor
@@ -187,7 +189,7 @@ class BalancedSampler(torch.utils.data.Sampler[int]):
 
     def indices(self, epoch: int) -> list[int]:
         """The order of an epoch, from 0."""
-        return self._sampler.indices(epoch)
+        return self._sampler.indices(epoch).tolist()
 
     def set_epoch(self, epoch: int) -> None:
         """What is iterated next."""
@@ -195,7 +197,8 @@ class BalancedSampler(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         self.epoch += 1
-        return iter(self.indices(self.epoch - 1))
+        parts = self._sampler.indices(self.epoch - 1).split(65_536)  # millions of numbers are no list at once
+        return itertools.chain.from_iterable(part.tolist() for part in parts)
 
     def __len__(self) -> int:
         return len(self._sampler)
@@ -527,10 +530,13 @@ def _pairs(pairs: Mapping[tuple[str, str], float]) -> list[tuple[str, str, float
     return [(first, second, weight) for (first, second), weight in pairs.items()]
 
 
-def _numbers(groups: Any) -> list[int]:
-    """The number of each sample's group."""
+def _numbers(groups: Any) -> Tensor:
+    """The number of each sample's group. -> (N) int64"""
     if isinstance(groups, Mapping):
         return _trine.groups_of({name: torch.as_tensor(present) for name, present in groups.items()})
+    whole = groups.dtype.kind in "biu" if isinstance(groups, np.ndarray) else isinstance(groups, Tensor)
+    if whole and groups.ndim == 1 and not torch.is_floating_point(numbers := torch.as_tensor(groups)):
+        return numbers.to("cpu", torch.int64)
     places: dict[Hashable, int] = {}
     listed = groups.tolist() if hasattr(groups, "tolist") else groups
-    return [places.setdefault(group, len(places)) for group in listed]
+    return torch.tensor([places.setdefault(group, len(places)) for group in listed], dtype=torch.int64)

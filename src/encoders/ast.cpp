@@ -146,10 +146,10 @@ std::unique_ptr<AudioEncoder> load(const detail::ModelFiles& files, std::optiona
   }
   const Checkpoint& checkpoint = files.checkpoint;
   // ASTForAudioClassification writes this prefix, ASTModel writes none
-  const std::string prefix = "audio_spectrogram_transformer.";
+  const std::string inside = "audio_spectrogram_transformer.";
+  const std::string prefix = checkpoint.contains(inside + "embeddings.cls_token") ? inside : "";
   Ast network(config);
-  detail::load_tower(kLoad, *network, checkpoint,
-                     checkpoint.contains(prefix + "embeddings.cls_token") ? prefix : std::string());
+  detail::load_tower(kLoad, *network, checkpoint, prefix);
   const std::int64_t dim = config.transformer.hidden_size;
   torch::nn::Module head;
   LayerNorm norm{nullptr};
@@ -171,7 +171,7 @@ std::unique_ptr<AudioEncoder> load(const detail::ModelFiles& files, std::optiona
   return std::make_unique<detail::AudioTower>(
       kModelType,
       detail::ClipLimits{.sample_rate = kRate, .least = extractor.min_samples(), .most = extractor.max_samples()},
-      labels.value_or(dim), extractor, forward, lines);
+      labels.value_or(dim), extractor, forward, lines, std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 }  // namespace

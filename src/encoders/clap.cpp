@@ -511,17 +511,18 @@ std::string read_model_type(const detail::Json& json) {
 struct Projection {
   Projection(const Checkpoint& checkpoint, const std::string& name, std::int64_t in, const ClapConfig& config,
              bool wanted)
-      : activation(config.projection_hidden_act), normalised(wanted) {
+      : prefix(name + "."), activation(config.projection_hidden_act), normalised(wanted) {
     if (!wanted && !checkpoint.contains(name + ".linear1.weight")) return;
-    first = Linear(in, config.projection_dim);
-    second = Linear(config.projection_dim, config.projection_dim);
-    load_weights(*first, checkpoint, name + ".linear1.");
-    load_weights(*second, checkpoint, name + ".linear2.");
+    module = std::make_shared<torch::nn::Module>();
+    first = module->register_module("linear1", Linear(in, config.projection_dim));
+    second = module->register_module("linear2", Linear(config.projection_dim, config.projection_dim));
+    load_weights(*module, checkpoint, prefix);
   }
 
-  bool empty() const { return first.is_empty(); }
-  std::int64_t count() const {
-    return empty() ? 0 : detail::count_parameters(*first) + detail::count_parameters(*second);
+  bool empty() const { return module == nullptr; }
+  std::int64_t count() const { return empty() ? 0 : detail::count_parameters(*module); }
+  void add_to(std::vector<TrainablePart>& parts) const {
+    if (!empty()) parts.push_back({prefix, module});
   }
   std::string described() const { return empty() ? "" : normalised ? ", projected, unit length" : ", projected"; }
 
@@ -531,6 +532,8 @@ struct Projection {
     return normalised ? normalise(projected) : projected;
   }
 
+  std::string prefix;
+  std::shared_ptr<torch::nn::Module> module;  ///< of both layers
   Linear first{nullptr}, second{nullptr};
   Activation activation;
   bool normalised;
@@ -578,6 +581,8 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
   const Description described = detail::describe_network(
       {.hidden_act = audio.hidden_act}, "mean over the patches" + projection.described(), *network, similarity);
   lines.insert(lines.end(), described.begin(), described.end());
+  std::vector<TrainablePart> parts{{prefix, network.ptr()}};
+  projection.add_to(parts);
   return std::make_unique<detail::AudioTower>(
       similarity ? "clap" : kAudio,
       detail::ClipLimits{
@@ -591,10 +596,10 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
         return projection.forward(
             network->forward(features.mels.unsqueeze(0), features.longer || options.fuse_short_clips));
       },
-      lines);
+      lines, std::move(parts));
 }
 
-class ClapTextEncoder : public TextEncoder {
+class ClapTextEncoder : public TextEncoder, public Trainable {
  public:
   ClapTextEncoder(const detail::ModelFiles& files, const ClapConfig& config,
                   const std::optional<Similarity>& similarity)
@@ -604,9 +609,7 @@ class ClapTextEncoder : public TextEncoder {
         pooler_(config_.hidden_size, config_.hidden_size),
         projection_(files.checkpoint, "text_projection", config_.hidden_size, config, similarity.has_value()),
         dim_(projection_.empty() ? config_.hidden_size : config.projection_dim) {
-    const std::string prefix =
-        files.checkpoint.contains("text_model.embeddings.word_embeddings.weight") ? "text_model." : "";
-    load_weights(*pooler_, files.checkpoint, prefix + "pooler.dense.");
+    load_weights(*pooler_, files.checkpoint, pooler_prefix());
   }
 
   std::int64_t dim() const override { return dim_; }
@@ -614,10 +617,16 @@ class ClapTextEncoder : public TextEncoder {
   const Tokenizer& tokenizer() const override { return model_.tokenizer(); }
 
   Tensor encode(const std::vector<std::string>& texts) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return model_.run(texts, dim_, [this](const Tensor& hidden, const Tensor&) {
       return projection_.forward(pooler_->forward(hidden.select(1, 0)).tanh());
     });
+  }
+
+  std::vector<TrainablePart> trainable() override {
+    std::vector<TrainablePart> parts{model_.part(), {pooler_prefix(), pooler_.ptr()}};
+    projection_.add_to(parts);
+    return parts;
   }
 
   Description describe() const override {
@@ -635,6 +644,7 @@ class ClapTextEncoder : public TextEncoder {
     network.prefix = "text_model.";
     return network;
   }
+  std::string pooler_prefix() const { return model_.part().prefix + "pooler.dense."; }
 
   RobertaConfig config_;
   std::optional<Similarity> similarity_;

@@ -50,6 +50,12 @@ Linear load_projection(const Checkpoint& checkpoint, const std::string& name, st
   return projection;
 }
 
+std::vector<TrainablePart> parts_of(TrainablePart network, const std::string& prefix, const Linear& projection) {
+  std::vector<TrainablePart> parts{std::move(network)};
+  if (!projection.is_empty()) parts.push_back({prefix, projection.ptr()});
+  return parts;
+}
+
 Tensor project(const Linear& projection, const Tensor& pooled) {
   return projection.is_empty() ? pooled : projection->forward(pooled);
 }
@@ -60,7 +66,8 @@ std::unique_ptr<ImageEncoder> load_vision(const std::filesystem::path& directory
   ImageProcessor processor = ImageProcessor::load(directory, "CLIPImageProcessor");
   detail::check_processor(kLoad, processor, vision.image_size);
   ClipVision network(vision);
-  detail::load_tower(kLoad, *network, checkpoint, detail::prefix_of(checkpoint, "vision_model"), {".position_ids"});
+  const std::string prefix = detail::prefix_of(checkpoint, "vision_model");
+  detail::load_tower(kLoad, *network, checkpoint, prefix, {".position_ids"});
   const std::int64_t hidden = vision.transformer.hidden_size;
   const Linear projection =
       load_projection(checkpoint, "visual_projection", hidden, config.projection_dim, similarity.has_value());
@@ -69,7 +76,8 @@ std::unique_ptr<ImageEncoder> load_vision(const std::filesystem::path& directory
       similarity ? "clip" : kVision, std::move(processor), projected ? config.projection_dim : hidden,
       [network, projection](const Tensor& pixels) { return project(projection, network->forward(pixels)); },
       detail::describe_network(vision.transformer, projected ? "the class token, projected" : "the class token",
-                               *network, similarity));
+                               *network, similarity),
+      parts_of({prefix, network.ptr()}, "visual_projection.", projection));
 }
 
 std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, const ClipConfig& config,
@@ -82,7 +90,8 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
                     " ends a text with ", empty.empty() ? "nothing" : std::to_string(empty.back()));
   }
   ClipText network(text);
-  detail::load_tower(kLoad, *network, checkpoint, detail::prefix_of(checkpoint, "text_model"), {".position_ids"});
+  const std::string prefix = detail::prefix_of(checkpoint, "text_model");
+  detail::load_tower(kLoad, *network, checkpoint, prefix, {".position_ids"});
   const std::int64_t hidden = text.transformer.hidden_size;
   const Linear projection =
       load_projection(checkpoint, "text_projection", hidden, config.projection_dim, similarity.has_value());
@@ -92,7 +101,8 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
       kLoad, directory, similarity ? "clip" : kText, tokenizer, text.vocab_size, text.max_position_embeddings,
       detail::Padding::repeat_end, projected ? config.projection_dim : hidden,
       [network, projection](const Tensor& ids) { return project(projection, network->forward(ids)); },
-      detail::describe_network(text.transformer, pooling + (projected ? ", projected" : ""), *network, similarity));
+      detail::describe_network(text.transformer, pooling + (projected ? ", projected" : ""), *network, similarity),
+      parts_of({prefix, network.ptr()}, "text_projection.", projection));
 }
 
 std::string read_model_type(const detail::Json& json) {

@@ -118,7 +118,8 @@ std::unique_ptr<ImageEncoder> load_dinov2(const std::filesystem::path& directory
   return std::make_unique<detail::ImageTower>(
       type, std::move(processor), config.transformer.hidden_size,
       [network](const Tensor& pixels) { return network->forward(pixels); },
-      detail::describe_network(config.transformer, "the class token", *network));
+      detail::describe_network(config.transformer, "the class token", *network),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 std::unique_ptr<ImageEncoder> detail::dinov2_classifier(const ModelFiles& files, std::int64_t labels) {

@@ -7,6 +7,7 @@
 #include "detail/file.h"
 #include "trine/checkpoint.h"
 #include "trine/embedder.h"
+#include "trine/encoders/open_clip.h"
 #include "trine/layers.h"
 
 namespace trine::detail {
@@ -15,6 +16,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kOpenClipWeights = "open_clip_model.safetensors";
 constexpr std::uint64_t kMostBytes = 1u << 30;  ///< of a file that is copied
 
 /// Of a file of the weights, whole or in shards, and their index.
@@ -62,7 +64,8 @@ void save_encoder(const char* who, const fs::path& from, const std::map<std::str
     const bool replaced = file.parent_path() == from && holds_weights(file);
     if (!replaced) copy_file(who, file, to / file.lexically_relative(from));
   }
-  const Checkpoint checkpoint = Checkpoint::open(from);
+  const bool of_open_clip = is_open_clip(from) && fs::exists(from / kOpenClipWeights);
+  const Checkpoint checkpoint = Checkpoint::open(of_open_clip ? from / kOpenClipWeights : from);
   std::map<std::string, TensorView> tensors;
   for (const std::string& name : checkpoint.names()) tensors.emplace(name, checkpoint.at(name));
   std::vector<torch::Tensor> kept;  // they must outlive the views
@@ -72,7 +75,7 @@ void save_encoder(const char* who, const fs::path& from, const std::map<std::str
     tensors[name] = {
         DType::F32, whole.sizes().vec(), {static_cast<const std::byte*>(whole.const_data_ptr()), whole.nbytes()}};
   }
-  save_safetensors(to / "model.safetensors", tensors, checkpoint.metadata());
+  save_safetensors(to / (of_open_clip ? kOpenClipWeights : "model.safetensors"), tensors, checkpoint.metadata());
 }
 
 }  // namespace trine::detail

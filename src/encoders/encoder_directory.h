@@ -19,8 +19,8 @@ std::vector<std::filesystem::path> deciding_files(const std::filesystem::path& d
 /// Writes a file again, atomically and with the folders above it.
 void copy_file(const char* who, const std::filesystem::path& from, const std::filesystem::path& to);
 
-/// Writes `from` again as `to`: its deciding files, licence and README, its weights as one model.safetensors in which
-/// `changed` replaces the tensors of the same names.
+/// Writes `from` again as `to`: its deciding files, licence and README, its weights as one model.safetensors (OpenCLIP's
+/// under its own name) in which `changed` replaces the tensors of the same names.
 void save_encoder(const char* who, const std::filesystem::path& from,
                   const std::map<std::string, torch::Tensor>& changed, const std::filesystem::path& to);
 

@@ -105,7 +105,8 @@ std::unique_ptr<ImageEncoder> load_vision(const ImageBindConfig& config, const C
                                  .even_offsets = true};
   return std::make_unique<detail::ImageTower>(
       kModelType, processor, config.out_embed_dim, [network](const Tensor& pixels) { return network->forward(pixels); },
-      detail::describe_network(config.vision, "the class token, projected", *network, similarity));
+      detail::describe_network(config.vision, "the class token, projected", *network, similarity),
+      std::vector<TrainablePart>{{"", network.ptr()}});
 }
 
 std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, const ImageBindConfig& config,
@@ -115,7 +116,8 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
   return std::make_unique<detail::TextTower>(
       kLoad, directory, kModelType, Tokenizer::load(directory), config.vocab_size, config.context_length,
       detail::Padding::repeat_end, config.out_embed_dim, [network](const Tensor& ids) { return network->forward(ids); },
-      detail::describe_network(config.text, "the token of the highest id, projected", *network, similarity));
+      detail::describe_network(config.text, "the token of the highest id, projected", *network, similarity),
+      std::vector<TrainablePart>{{"", network.ptr()}});
 }
 
 std::unique_ptr<AudioEncoder> load_audio(const ImageBindConfig& config, const Checkpoint& checkpoint,
@@ -138,7 +140,7 @@ std::unique_ptr<AudioEncoder> load_audio(const ImageBindConfig& config, const Ch
       [extract, network](std::span<const float> samples) {
         return normalise(network->forward(extract(samples))).mean(0, /*keepdim=*/true);
       },
-      lines);
+      lines, std::vector<TrainablePart>{{"", network.ptr()}});
 }
 
 }  // namespace

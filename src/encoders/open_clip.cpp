@@ -140,14 +140,16 @@ std::unique_ptr<ImageEncoder> load_vision(const std::filesystem::path& directory
         [network](const Tensor& pixels) { return network->forward(pixels); },
         detail::describe_network(config.timm->transformer,
                                  "a learned query over all tokens, then a feed-forward part, projected", *network,
-                                 similarity));
+                                 similarity),
+        std::vector<TrainablePart>{{kTrunk, network.ptr()}});
   }
   OpenClipVision network(config.vision_cfg, config.embed_dim);
   detail::load_tower(kLoad, *network, checkpoint, "visual.");
   return std::make_unique<detail::ImageTower>(
       "open_clip", std::move(processor), config.embed_dim,
       [network](const Tensor& pixels) { return network->forward(pixels); },
-      detail::describe_network(config.vision_cfg.transformer, "the class token, projected", *network, similarity));
+      detail::describe_network(config.vision_cfg.transformer, "the class token, projected", *network, similarity),
+      std::vector<TrainablePart>{{"visual.", network.ptr()}});
 }
 
 std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, const OpenClipConfig& config,
@@ -165,7 +167,8 @@ std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, c
   return std::make_unique<detail::TextTower>(
       kLoad, directory, "open_clip", Tokenizer::load(directory), text.vocab_size, text.context_length,
       detail::Padding::repeat_end, config.embed_dim, [network](const Tensor& ids) { return network->forward(ids); },
-      detail::describe_network(text.transformer, "the token of the highest id, projected", *network, similarity));
+      detail::describe_network(text.transformer, "the token of the highest id, projected", *network, similarity),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 }  // namespace

@@ -125,6 +125,9 @@ PeAudioEncoderImpl::PeAudioEncoderImpl(const PeAudioEncoderConfig& config)
   codec_ = register_at(*this, "embedder.dac_encoder", std::make_shared<PeAudioCodecImpl>(config));
   bottleneck_ = register_at(*this, "embedder.bottleneck", Conv1d(config.codec_channels(), config.codebook_dim, 1));
   data_projection_ = register_at(*this, "embedder.data_proj", Linear(config.codebook_dim, config.hidden_size));
+  for (const auto& part : {codec_->parameters(), bottleneck_->parameters()}) {
+    for (Tensor weight : part) weight.set_requires_grad(false);  // the reference does not train the codec either
+  }
 }
 
 Tensor PeAudioEncoderImpl::forward(const Tensor& samples) const {
@@ -142,7 +145,7 @@ AnyEncoder load_pe_audio(const std::filesystem::path& directory, const PeAudioOp
   const auto audio = detail::PeAudioPart::load(kLoad, files, "", "audio_encoder.", config.audio_config,
                                                config.text_config.hidden_size, options);
   const auto text = detail::PeTextPart::load(kLoad, files, kModelType, config.text_config);
-  return {.text = text.tower(audio.text_head, "text_audio_head"), .audio = audio.tower(kModelType)};
+  return {.text = text.tower(audio.text_head, "text_audio_head."), .audio = audio.tower(kModelType)};
 }
 
 namespace detail {
@@ -167,7 +170,7 @@ PeAudioEncoderConfig read_pe_audio(const char* who, const Json& json) {
 PeAudioPart PeAudioPart::load(const char* who, const ModelFiles& files, const std::string& prefix,
                               const std::string& encoder_prefix, const PeAudioEncoderConfig& config, std::int64_t dim,
                               const PeAudioOptions& options) {
-  PeAudioPart part{.config = config};
+  PeAudioPart part{.config = config, .prefix = prefix, .encoder_prefix = encoder_prefix};
   const Json json = read_extractor(who, files.directory, "PeAudioFeatureExtractor");
   part.sample_rate = static_cast<int>(read_size(who, json, "sampling_rate", 768'000, 48'000));
   part.hop_length = read_size(who, json, "hop_length", 1 << 20, 1'920);
@@ -213,7 +216,7 @@ std::unique_ptr<AudioEncoder> PeAudioPart::tower(const char* model_type) const {
       model_type, ClipLimits{.sample_rate = sample_rate, .least = 1, .most = most}, head->proj->weight.size(0),
       [part = *this](std::span<const float> samples) { return part.extract(samples); },
       [part = *this](std::span<const float> samples) { return part.head->forward(part.states(samples).select(1, 0)); },
-      lines);
+      lines, pe_parts(encoder_prefix, *network, prefix + "audio_head.", head));
 }
 
 }  // namespace detail

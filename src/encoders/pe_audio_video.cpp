@@ -288,7 +288,7 @@ Description PeAudioVideo::describe() const {
 AnyEncoder load_pe_audio_video(const std::filesystem::path& directory, const PeAudioOptions& options) {
   const Parts parts = load_parts(directory, options);
   return {.image = parts.video->tower(kModelType),
-          .text = parts.text.tower(parts.video->text_head, "text_video_head"),
+          .text = parts.text.tower(parts.video->text_head, "video_model.text_video_head."),
           .audio = parts.audio->tower(kModelType)};
 }
 

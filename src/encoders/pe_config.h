@@ -14,6 +14,7 @@
 #include "encoders/text_network.h"
 #include "encoders/video_processor.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/modernbert.h"
 #include "trine/encoders/pe_audio.h"
 #include "trine/encoders/pe_transformer.h"
@@ -38,6 +39,10 @@ ModernBertConfig read_pe_text(const char* who, const Json& json);
 PeHead load_pe_head(const char* who, const Checkpoint& checkpoint, const std::string& prefix, std::int64_t in,
                     std::int64_t out);
 
+/// Of an encoder and its head, under their prefixes: what comes before the transformer, the transformer, the head.
+std::vector<TrainablePart> pe_parts(const std::string& prefix, const PeTransformerImpl& network,
+                                    const std::string& head_prefix, const PeHead& head);
+
 /// What makes a score of the product of two vectors.
 struct PeScore {
   float scale = 1;
@@ -53,7 +58,8 @@ struct PeTextPart {
   static PeTextPart load(const char* who, const ModelFiles& files, const char* model_type,
                          const ModernBertConfig& config);
   torch::Tensor states(const std::vector<std::string>& texts) const;  ///< -> (N, hidden_size)
-  std::unique_ptr<TextEncoder> tower(const PeHead& head, const char* name_of_head) const;
+  /// `prefix`: of the head's keys
+  std::unique_ptr<TextEncoder> tower(const PeHead& head, const std::string& prefix) const;
 };
 
 /// Sounds, and what compares them with texts.
@@ -62,6 +68,7 @@ struct PeAudioPart {
   int sample_rate = 0;          ///< Hz
   std::int64_t hop_length = 0;  ///< samples of a step
   std::int64_t most = 0;        ///< samples of a clip
+  std::string prefix, encoder_prefix;
   PeAudioEncoder network{nullptr};
   PeHead head{nullptr}, text_head{nullptr};
   PeScore score = {};
@@ -80,6 +87,7 @@ struct PeAudioPart {
 struct PeVideoPart {
   PeVideoEncoderConfig config;
   VideoProcessor processor;
+  std::string prefix, encoder_prefix;  ///< as those of sounds
   PeVideoEncoder network{nullptr};
   PeHead head{nullptr}, text_head{nullptr};
   PeScore score = {};

@@ -34,22 +34,25 @@ Rotation make_rotation(const PeTransformerConfig& config, std::int64_t steps) {
   return {angles.cos().repeat_interleave(2, -1), angles.sin().repeat_interleave(2, -1)};
 }
 
-class PeTextTower : public TextEncoder {
+class PeTextTower : public TextEncoder, public Trainable {
  public:
-  PeTextTower(detail::PeTextPart part, PeHead head, std::string name_of_head)
-      : part_(std::move(part)), head_(std::move(head)), name_of_head_(std::move(name_of_head)) {}
+  PeTextTower(detail::PeTextPart part, PeHead head, std::string prefix)
+      : part_(std::move(part)), head_(std::move(head)), prefix_(std::move(prefix)) {}
 
   std::int64_t dim() const override { return head_->proj->weight.size(0); }
   std::int64_t max_tokens() const override { return part_.model->max_tokens(); }
   const Tokenizer& tokenizer() const override { return part_.model->tokenizer(); }
   Tensor encode(const std::vector<std::string>& texts) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return head_->forward(part_.states(texts));
   }
+  std::vector<TrainablePart> trainable() override { return {part_.model->part(), {prefix_, head_.ptr()}}; }
 
   Description describe() const override {
     Description lines = part_.model->describe();
-    lines.emplace_back("pooling", "the first token, then a norm and a linear layer, " + name_of_head_);
+    const std::string name = prefix_.substr(0, prefix_.size() - 1);  // without its dot
+    lines.emplace_back("pooling",
+                       "the first token, then a norm and a linear layer, " + name.substr(name.rfind('.') + 1));
     lines.emplace_back("parameters",
                        std::to_string(part_.model->count_parameters() + detail::count_parameters(*head_)));
     return lines;
@@ -58,7 +61,7 @@ class PeTextTower : public TextEncoder {
  private:
   detail::PeTextPart part_;
   PeHead head_;
-  std::string name_of_head_;
+  std::string prefix_;
 };
 
 }  // namespace
@@ -217,6 +220,17 @@ PeHead load_pe_head(const char* who, const Checkpoint& checkpoint, const std::st
   return head;
 }
 
+std::vector<TrainablePart> pe_parts(const std::string& prefix, const PeTransformerImpl& network,
+                                    const std::string& head_prefix, const PeHead& head) {
+  std::vector<TrainablePart> parts;
+  for (const auto& child : network.named_children()) {
+    const auto place = child.key() == "embedder" ? parts.begin() : parts.end();  // registered last, used first
+    parts.insert(place, {prefix + child.key() + ".", child.value()});
+  }
+  parts.push_back({head_prefix, head.ptr()});
+  return parts;
+}
+
 PeScore PeScore::load(const char* who, const Checkpoint& checkpoint, const std::string& pair) {
   return {.scale = load_scalar(who, checkpoint, pair + "_logit_scale"),
           .bias = load_scalar(who, checkpoint, pair + "_logit_bias")};
@@ -235,8 +249,8 @@ Tensor PeTextPart::states(const std::vector<std::string>& texts) const {
                     [](const Tensor& hidden, const Tensor&) { return hidden.select(1, 0); });
 }
 
-std::unique_ptr<TextEncoder> PeTextPart::tower(const PeHead& head, const char* name_of_head) const {
-  return std::make_unique<PeTextTower>(*this, head, name_of_head);
+std::unique_ptr<TextEncoder> PeTextPart::tower(const PeHead& head, const std::string& prefix) const {
+  return std::make_unique<PeTextTower>(*this, head, prefix);
 }
 
 }  // namespace detail

@@ -26,7 +26,7 @@ constexpr std::int64_t kMostFrames = 10'000;  // of a video: positions that the 
 constexpr std::int64_t kFramesTogether = 8;   // go through the picture's network: what they take grows with them
 
 /// Pictures are videos of one frame.
-class PeVideoTower : public VideoEncoder {
+class PeVideoTower : public VideoEncoder, public Trainable {
  public:
   PeVideoTower(const char* model_type, detail::PeVideoPart part) : part_(std::move(part)) {
     description_ = {{"model_type", model_type}, {"architecture", part_.config.vision_config.architecture}};
@@ -50,7 +50,7 @@ class PeVideoTower : public VideoEncoder {
 
   Tensor encode(const Tensor& pixels) const override {
     detail::check_pixels(pixels);
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
     const std::int64_t copies =
         std::max<std::int64_t>(1, part_.processor.num_frames);  // as the reference samples one frame
@@ -59,8 +59,12 @@ class PeVideoTower : public VideoEncoder {
   }
 
   Tensor encode_video(const Tensor& pixels) const override {
-    const torch::NoGradGuard no_grad;
+    const torch::AutoGradMode record(RecordGradients::on());
     return part_.head->forward(part_.states(pixels).select(1, 0))[0];
+  }
+
+  std::vector<TrainablePart> trainable() override {
+    return detail::pe_parts(part_.encoder_prefix, *part_.network, part_.prefix + "video_head.", part_.head);
   }
 
  private:
@@ -104,7 +108,7 @@ AnyEncoder load_pe_video(const std::filesystem::path& directory) {
   const auto video = detail::PeVideoPart::load(kLoad, files, "", "video_encoder.", config.video_config,
                                                config.text_config.hidden_size);
   const auto text = detail::PeTextPart::load(kLoad, files, kModelType, config.text_config);
-  return {.image = video.tower(kModelType), .text = text.tower(video.text_head, "text_video_head")};
+  return {.image = video.tower(kModelType), .text = text.tower(video.text_head, "text_video_head.")};
 }
 
 std::unique_ptr<VideoEncoder> load_video_encoder(const std::filesystem::path& directory) {
@@ -140,7 +144,10 @@ PeVideoEncoderConfig read_pe_video(const char* who, const Json& json) {
 
 PeVideoPart PeVideoPart::load(const char* who, const ModelFiles& files, const std::string& prefix,
                               const std::string& encoder_prefix, const PeVideoEncoderConfig& config, std::int64_t dim) {
-  PeVideoPart part{.config = config, .processor = read_video_processor(files.directory)};
+  PeVideoPart part{.config = config,
+                   .processor = read_video_processor(files.directory),
+                   .prefix = prefix,
+                   .encoder_prefix = encoder_prefix};
   check_processor(who, part.processor.frame, config.vision_config.img_size);
   part.network = PeVideoEncoder(config);
   load_tower(who, *part.network, files.checkpoint, encoder_prefix);

@@ -86,24 +86,28 @@ std::unique_ptr<ImageEncoder> load_vision(const std::filesystem::path& directory
   }
   if (!kind.naflex) detail::check_processor(kLoad, processor, config.image_size);
   SiglipVision network(config);
-  detail::load_tower(kLoad, *network, checkpoint, detail::prefix_of(checkpoint, "vision_model"), {".position_ids"});
+  const std::string prefix = detail::prefix_of(checkpoint, "vision_model");
+  detail::load_tower(kLoad, *network, checkpoint, prefix, {".position_ids"});
   return std::make_unique<detail::ImageTower>(
       kind.model_type, std::move(processor), config.transformer.hidden_size,
       [network](const Tensor& pixels) { return network->forward(pixels); },
       detail::describe_network(config.transformer, "a learned query over all patches, then a feed-forward part",
-                               *network, similarity));
+                               *network, similarity),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 std::unique_ptr<TextEncoder> load_text(const std::filesystem::path& directory, const Kind& kind,
                                        const SiglipTextConfig& config, const Checkpoint& checkpoint,
                                        const std::optional<Similarity>& similarity) {
   SiglipText network(config);
-  detail::load_tower(kLoad, *network, checkpoint, detail::prefix_of(checkpoint, "text_model"), {".position_ids"});
+  const std::string prefix = detail::prefix_of(checkpoint, "text_model");
+  detail::load_tower(kLoad, *network, checkpoint, prefix, {".position_ids"});
   return std::make_unique<detail::TextTower>(
       kLoad, directory, kind.model_type, Tokenizer::load(directory), config.vocab_size, config.max_position_embeddings,
       detail::Padding::max_length, config.projection_size,
       [network](const Tensor& ids) { return network->forward(ids); },
-      detail::describe_network(config.transformer, "the last position, then a linear layer", *network, similarity));
+      detail::describe_network(config.transformer, "the last position, then a linear layer", *network, similarity),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 }  // namespace

@@ -180,8 +180,8 @@ Description describe_network(const TransformerConfig& config, const std::string&
 }
 
 ImageTower::ImageTower(const std::string& model_type, ImageProcessor processor, std::int64_t dim, Forward forward,
-                       const Description& network)
-    : processor_(std::move(processor)), dim_(dim), forward_(std::move(forward)) {
+                       const Description& network, std::vector<TrainablePart> parts)
+    : processor_(std::move(processor)), dim_(dim), forward_(std::move(forward)), parts_(std::move(parts)) {
   description_ = {{"model_type", model_type}};
   const Description input = processor_.describe();
   description_.insert(description_.end(), input.begin(), input.end());
@@ -190,13 +190,13 @@ ImageTower::ImageTower(const std::string& model_type, ImageProcessor processor, 
 
 Tensor ImageTower::encode(const Tensor& pixels) const {
   check_pixels(pixels);
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
 }
 
 AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
-                       Function forward, const Description& network)
-    : limits_(limits), dim_(dim), extract_(std::move(extract)), forward_(std::move(forward)) {
+                       Function forward, const Description& network, std::vector<TrainablePart> parts)
+    : limits_(limits), dim_(dim), extract_(std::move(extract)), forward_(std::move(forward)), parts_(std::move(parts)) {
   std::ostringstream input;
   input << limits_.sample_rate << " Hz mono, other rates by soxr HQ, at most " << max_seconds() << " s";
   description_ = {{"model_type", model_type}, {"input", input.str()}};
@@ -217,18 +217,19 @@ std::vector<float> AudioTower::samples_of(const Audio& clip) const {
 }
 
 Tensor AudioTower::encode(const Audio& clip) const {
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   return forward_(samples_of(clip));
 }
 
 TextTower::TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type,
                      Tokenizer tokenizer, std::int64_t vocab_size, std::int64_t max_tokens, Padding padding,
-                     std::int64_t dim, Forward forward, const Description& network)
+                     std::int64_t dim, Forward forward, const Description& network, std::vector<TrainablePart> parts)
     : tokenizer_(std::move(tokenizer)),
       max_tokens_(max_tokens),
       padding_(padding),
       dim_(dim),
-      forward_(std::move(forward)) {
+      forward_(std::move(forward)),
+      parts_(std::move(parts)) {
   check_tokenizer(who, directory, tokenizer_, vocab_size);
   description_ = {{"model_type", model_type},
                   {"tokenizer", tokenizer_.describe()},
@@ -239,7 +240,7 @@ TextTower::TextTower(const char* who, const std::filesystem::path& directory, co
 }
 
 Tensor TextTower::encode(const std::vector<std::string>& texts) const {
-  const torch::NoGradGuard no_grad;
+  const torch::AutoGradMode record(RecordGradients::on());
   Tensor vectors = torch::empty({std::ssize(texts), dim_});
   for (std::int64_t first = 0; first < std::ssize(texts); first += kMostRows) {
     const std::int64_t last = std::min(first + kMostRows, std::ssize(texts));

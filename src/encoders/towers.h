@@ -15,6 +15,7 @@
 #include "detail/json.h"
 #include "trine/checkpoint.h"
 #include "trine/encoders/encoder.h"
+#include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/encoders/transformer.h"
 #include "trine/input/audio.h"
@@ -99,23 +100,26 @@ Description describe_network(const TransformerConfig& config, const std::string&
                              const torch::nn::Module& network, const std::optional<Similarity>& similarity = {});
 
 /// An image processor and a network.
-class ImageTower : public ImageEncoder {
+class ImageTower : public ImageEncoder, public Trainable {
  public:
   using Forward = std::function<torch::Tensor(const torch::Tensor& pixels)>;  ///< (N, 3, H, W) -> (N, dim)
 
+  /// `parts`: of a network whose weights are those of its checkpoint, see Trainable.
   ImageTower(const std::string& model_type, ImageProcessor processor, std::int64_t dim, Forward forward,
-             const Description& network);
+             const Description& network, std::vector<TrainablePart> parts = {});
 
   std::int64_t dim() const override { return dim_; }
   torch::Tensor preprocess(const Image& image) const override { return processor_(image); }
   torch::Tensor encode(const torch::Tensor& pixels) const override;
   Description describe() const override { return description_; }
+  std::vector<TrainablePart> trainable() override { return parts_; }
 
  private:
   ImageProcessor processor_;
   std::int64_t dim_;
   Forward forward_;
   Description description_;
+  std::vector<TrainablePart> parts_;
 };
 
 /// Samples of a clip, at the rate of the network.
@@ -126,13 +130,13 @@ struct ClipLimits {
 };
 
 /// A feature extractor and a network.
-class AudioTower : public AudioEncoder {
+class AudioTower : public AudioEncoder, public Trainable {
  public:
   using Function = std::function<torch::Tensor(std::span<const float> samples)>;
 
   /// `extract` gives what enters the network, `forward` what it makes of that, both of samples: (n) -> (T, dim)
   AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
-             Function forward, const Description& network);
+             Function forward, const Description& network, std::vector<TrainablePart> parts = {});
 
   std::int64_t dim() const override { return dim_; }
   int sample_rate() const override { return limits_.sample_rate; }
@@ -140,6 +144,7 @@ class AudioTower : public AudioEncoder {
   torch::Tensor preprocess(const Audio& clip) const override { return extract_(samples_of(clip)); }
   torch::Tensor encode(const Audio& clip) const override;
   Description describe() const override { return description_; }
+  std::vector<TrainablePart> trainable() override { return parts_; }
 
  private:
   /// At the rate of the network, refused where they are too few or too many.
@@ -150,6 +155,7 @@ class AudioTower : public AudioEncoder {
   Function extract_;
   Function forward_;
   Description description_;
+  std::vector<TrainablePart> parts_;
 };
 
 /// How the texts of a batch are made equally long.
@@ -159,14 +165,14 @@ enum class Padding {
 };
 
 /// A tokenizer and a network.
-class TextTower : public TextEncoder {
+class TextTower : public TextEncoder, public Trainable {
  public:
   using Forward = std::function<torch::Tensor(const torch::Tensor& ids)>;  ///< (N, T) int64 -> (N, dim)
 
   /// Refuses a tokenizer that knows more ids than `vocab_size`, or adds no token to an empty text.
   TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type, Tokenizer tokenizer,
             std::int64_t vocab_size, std::int64_t max_tokens, Padding padding, std::int64_t dim, Forward forward,
-            const Description& network);
+            const Description& network, std::vector<TrainablePart> parts = {});
 
   std::int64_t dim() const override { return dim_; }
   const Tokenizer& tokenizer() const override { return tokenizer_; }
@@ -174,6 +180,7 @@ class TextTower : public TextEncoder {
   std::int64_t padded_length() const override { return padding_ == Padding::max_length ? max_tokens_ : 0; }
   torch::Tensor encode(const std::vector<std::string>& texts) const override;
   Description describe() const override { return description_; }
+  std::vector<TrainablePart> trainable() override { return parts_; }
 
  private:
   Tokenizer tokenizer_;
@@ -182,6 +189,7 @@ class TextTower : public TextEncoder {
   std::int64_t dim_;
   Forward forward_;
   Description description_;
+  std::vector<TrainablePart> parts_;
 };
 
 }  // namespace trine::detail

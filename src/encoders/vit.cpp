@@ -79,7 +79,8 @@ std::unique_ptr<ImageEncoder> load_vit(const std::filesystem::path& directory) {
   return std::make_unique<detail::ImageTower>(
       "vit", std::move(processor), with_pooler ? config.pooler_output_size : config.transformer.hidden_size,
       [network](const Tensor& pixels) { return network->forward(pixels); },
-      detail::describe_network(config.transformer, pooling, *network));
+      detail::describe_network(config.transformer, pooling, *network),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 std::unique_ptr<ImageEncoder> detail::vit_classifier(const ModelFiles& files, std::int64_t labels) {

@@ -258,7 +258,8 @@ std::unique_ptr<ImageEncoder> load_vit_pe(const std::filesystem::path& directory
   // TimmWrapperModel leaves the last layer out, whatever its config says
   if (wrapped && !checkpoint.contains(kWrapper + std::string("head.weight"))) config.num_classes = 0;
   VitPe network(config);
-  detail::load_tower(kLoad, *network, checkpoint, wrapped ? kWrapper : "");
+  const std::string prefix = wrapped ? kWrapper : "";
+  detail::load_tower(kLoad, *network, checkpoint, prefix);
   std::string pooling = config.global_pool == "map"   ? "a learned query over all tokens, then a feed-forward part"
                         : config.global_pool == "avg" ? "the mean of the patches"
                                                       : "the class token";
@@ -266,7 +267,8 @@ std::unique_ptr<ImageEncoder> load_vit_pe(const std::filesystem::path& directory
   return std::make_unique<detail::ImageTower>(
       config.architecture, std::move(processor), config.dim(),
       [network](const Tensor& pixels) { return network->forward(pixels); },
-      detail::describe_network(config.transformer, pooling, *network));
+      detail::describe_network(config.transformer, pooling, *network),
+      std::vector<TrainablePart>{{prefix, network.ptr()}});
 }
 
 }  // namespace trine

@@ -316,6 +316,8 @@ void Wav2Vec2Impl::prepare() {
   prepared_kernel_ = position_kernel();
 }
 
+void Wav2Vec2Impl::unprepare() { prepared_kernel_ = Tensor(); }
+
 Tensor Wav2Vec2Impl::positions(const Tensor& states) const {
   Tensor x = states.transpose(1, 2);
   if (batch_weight_.defined()) {
@@ -368,18 +370,37 @@ Extractor read_extractor(const std::filesystem::path& directory) {
 struct Loaded {
   Wav2Vec2Config config;
   Extractor extractor;
+  std::string prefix;  ///< of the network's keys
   Wav2Vec2 network{nullptr};
 };
 
+class Wav2Vec2Tower : public detail::AudioTower {
+ public:
+  Wav2Vec2Tower(const Loaded& loaded, std::int64_t dim, Function forward, const Description& lines)
+      : AudioTower(loaded.config.model_type,
+                   {.sample_rate = kRate, .least = loaded.config.min_samples(), .most = kMostSeconds * kRate}, dim,
+                   loaded.extractor, std::move(forward), lines, {{loaded.prefix, loaded.network.ptr()}}),
+        network_(loaded.network) {}
+
+  std::vector<TrainablePart> trainable() override {
+    network_->unprepare();
+    return AudioTower::trainable();
+  }
+
+ private:
+  Wav2Vec2 network_;
+};
+
 Loaded load(const detail::ModelFiles& files) {
-  Loaded loaded{read_config(files.config), read_extractor(files.directory)};
+  Loaded loaded{read_config(files.config), read_extractor(files.directory), {}};
   const std::string inside = loaded.config.model_type + ".";  // models with a head write it
-  const std::string prefix = files.checkpoint.contains(inside + "encoder.layer_norm.weight") ? inside : "";
-  const std::string conv = prefix + "encoder.pos_conv_embed.conv.";
+  if (files.checkpoint.contains(inside + "encoder.layer_norm.weight")) loaded.prefix = inside;
+  const std::string conv = loaded.prefix + "encoder.pos_conv_embed.conv.";
   loaded.network = Wav2Vec2(loaded.config, files.checkpoint.contains(conv + "weight_g") ? PositionWeight::weight_norm
                                            : files.checkpoint.contains(conv + "weight") ? PositionWeight::plain
                                                                                         : PositionWeight::parametrized);
-  detail::load_tower(kLoad, *loaded.network, files.checkpoint, prefix, {"masked_spec_embed", "num_batches_tracked"});
+  detail::load_tower(kLoad, *loaded.network, files.checkpoint, loaded.prefix,
+                     {"masked_spec_embed", "num_batches_tracked"});
   loaded.network->prepare();
   return loaded;
 }
@@ -390,10 +411,7 @@ std::unique_ptr<AudioEncoder> tower(const Loaded& loaded, std::int64_t dim, deta
                     {"padding", "none: each clip on its own length"}};
   const Description network = detail::describe_network(loaded.config.transformer, pooling, module);
   lines.insert(lines.end(), network.begin(), network.end());
-  const detail::ClipLimits limits{
-      .sample_rate = kRate, .least = loaded.config.min_samples(), .most = kMostSeconds * kRate};
-  return std::make_unique<detail::AudioTower>(loaded.config.model_type, limits, dim, loaded.extractor,
-                                              std::move(forward), lines);
+  return std::make_unique<Wav2Vec2Tower>(loaded, dim, std::move(forward), lines);
 }
 
 }  // namespace

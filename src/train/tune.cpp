@@ -61,6 +61,10 @@ Weights last_blocks(const Weights& all, std::int64_t count, Modality modality) {
 
 TunedTowers::TunedTowers(const Embedder& model, const FitOptions& options)
     : embedder_(Embedder::load(model.directory())), most_together_(options.tower_batch) {
+  if (embedder_.fingerprint() != model.fingerprint()) {
+    detail::bad_argument(kWho, "the weights of ", model.name(), " are not those of ", model.directory(),
+                         ": save the model and load it from there");
+  }
   for (const Modality modality : options.tune) {
     inputs_.try_emplace(modality);
     Weights weights = embedder_.weights(modality);

@@ -20,7 +20,7 @@ namespace trine::train {
 class TunedTowers {
  public:
   /// Of `options`: tune, tune_blocks, tower_batch. Errors: std::invalid_argument for a modality that the model lacks, a
-  /// family that cannot be trained and for more blocks than a tower has.
+  /// family that cannot be trained, more blocks than a tower has, and for weights that are not those of its folder.
   TunedTowers(const Embedder& model, const FitOptions& options);
 
   /// Whose vectors are made: `samples` without what could not be read, as the features of a FeatureStore have them.

@@ -4,6 +4,7 @@ import copy
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 from conftest import assert_close, below, load_safetensors, reference_cases
@@ -238,6 +239,13 @@ def test_epochs_and_seeds_differ():
     assert BalancedSampler(groups, seed=2).indices(0) != first
     down = BalancedSampler(groups, "down", seed=1)
     assert len({i for epoch in range(40) for i in down.indices(epoch)}) == 35  # in time every sample is seen
+
+
+@pytest.mark.parametrize("as_given", [list, torch.tensor, np.array, lambda g: np.array(g, dtype=np.uint8), lambda g: tuple(map(str, g))])
+def test_groups_may_be_anything_that_names_them(as_given):
+    groups = [3] * 7 + [200] * 2 + [0] * 4
+    sampler = BalancedSampler(as_given(groups), seed=5)
+    assert list(sampler) == BalancedSampler(groups, seed=5).indices(0) and type(next(iter(sampler))) is int
 
 
 def test_it_serves_a_data_loader():

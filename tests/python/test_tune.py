@@ -103,9 +103,6 @@ def test_saved_weights_are_loaded(tiny_directory, tmp_path):
 def test_what_cannot_be_trained_is_a_sentence(tiny):
     with pytest.raises(ValueError, match="has no image tower, it has text"):
         tiny.weights("image")
-    waves = trine.Embedder(GOLDEN / "waves" / "wav2vec2")
-    with pytest.raises(ValueError, match="cannot be trained: its family"):
-        waves.weights("audio")
 
 
 # --- fit --------------------------------------------------------------------------------------------------------------
@@ -158,6 +155,24 @@ def test_last_blocks_only(tiny, tiny_directory, manifest, store, tmp_path):
         fit(manifest, folder=tmp_path / "two", tune_blocks=2, **options)
 
 
+def test_rank_and_align_tune_too(manifest, store, tmp_path):
+    clip = trine.Embedder(GOLDEN / "vision" / "clip")
+    from PIL import Image
+
+    rows = []
+    for i, label in enumerate(FRUITS * 4):
+        Image.fromarray(make_picture(i % 3)).save(tmp_path / f"{i}.png")
+        rows.append({"image": f"{i}.png", "text": f"{WORDS[i % 8]} {label}", "label": label, "id": label})
+    path = save_manifest(tmp_path / "m.jsonl", rows)
+    for task, towers in (("rank", ["image"]), ("align", ["text", "image"])):
+        result = fit(path, task=task, embedder=clip, features=store, folder=tmp_path / task, tune=towers,
+                     tower_learning_rate=1e-3, out_dim=8, **SMALL)  # fmt: skip
+        assert result.history[-1]["loss"] < result.history[0]["loss"]
+        same = torch.equal(result.embedder.embed_text("ripe"), clip.embed_text("ripe"))
+        assert same == ("text" not in towers)
+        assert not torch.equal(result.embedder.embed_image(make_picture()), clip.embed_image(make_picture()))
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
@@ -175,10 +190,21 @@ def test_options_that_do_not_fit_are_sentences(tiny, manifest, store, tmp_path, 
         fit(manifest, embedder=tiny, features=store, **options)
 
 
-def test_vectors_cannot_be_tuned(tmp_path):
+def test_vectors_and_absent_modalities_cannot_be_tuned(manifest, store, tmp_path):
     data = Dataset({"text": torch.eye(2).repeat(4, 1)}, labels=["a", "b"] * 4)
     with pytest.raises(ValueError, match="tuned by samples"):
         fit(data, tune="text", folder=tmp_path, **SMALL)
+    with pytest.raises(ValueError, match="tune names image, which no sample has"):
+        fit(manifest, embedder=trine.Embedder(GOLDEN / "vision" / "clip"), features=store, tune="image",
+            folder=tmp_path, **SMALL)  # fmt: skip
+
+
+def test_an_embedder_that_was_changed_is_saved_first(tiny_directory, manifest, store, tmp_path):
+    model = trine.Embedder(tiny_directory)
+    with torch.no_grad():
+        next(iter(model.weights("text").values())).mul_(1.5)
+    with pytest.raises(ValueError, match="save the model and load it from there"):
+        fit(manifest, embedder=model, features=store, tune="text", folder=tmp_path, **SMALL)
 
 
 def test_the_default_models_image_tower(default_model, tmp_path):

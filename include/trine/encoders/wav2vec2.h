@@ -63,6 +63,8 @@ class TRINE_API Wav2Vec2Impl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& samples) const;  ///< (N, samples) -> (N, T, hidden_size)
   /// Computes once, when the weights are in, what does not depend on the samples.
   void prepare();
+  /// Forgets it again: the weights are going to change.
+  void unprepare();
   /// What enters the first layer and what leaves each one, the last as `forward` gives it.
   std::vector<torch::Tensor> states(const torch::Tensor& samples) const;
 
