@@ -1,6 +1,8 @@
 #include "trine/search/index.h"
 
+#include <array>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <unordered_set>
 
@@ -38,39 +40,59 @@ class SharedIndex {
 
 std::span<const float> values(const Floats& vector) { return {vector.data(), static_cast<std::size_t>(vector.size())}; }
 
-/// All or nothing. vectors: (ids, dim)
-void add(Index& index, const std::vector<std::string>& ids, std::span<const float> vectors) {
-  const std::size_t dim = ids.empty() ? 0 : vectors.size() / ids.size();
-  std::size_t added = 0;
-  try {
-    for (; added < ids.size(); ++added) index.add(ids[added], vectors.subspan(added * dim, dim));
-  } catch (...) {
-    while (added > 0) index.remove(ids[--added]);
-    throw;
-  }
+constexpr std::array kPrecisions = {"fp32", "fp16", "int8"};
+
+Precision precision_of(const std::string& name) {
+  const auto found = std::ranges::find(kPrecisions, name);
+  if (found == kPrecisions.end()) throw std::invalid_argument("Wanted the precision fp32, fp16 or int8, got " + name);
+  return static_cast<Precision>(found - kPrecisions.begin());
 }
 
-std::vector<std::pair<std::string, float>> search(const Index& index, std::span<const float> query, std::int64_t k,
-                                                  const std::optional<std::unordered_set<std::string>>& allowed) {
-  std::function<bool(std::string_view)> keep;
-  if (allowed) keep = [&](std::string_view id) { return allowed->contains(std::string(id)); };
-  std::vector<std::pair<std::string, float>> found;
-  for (Match& match : index.search(query, k, keep)) found.emplace_back(std::move(match.id), match.score);
-  return found;
+const char* name_of(Precision precision) { return kPrecisions[static_cast<std::size_t>(precision)]; }
+
+std::optional<Precision> precision_of(const std::optional<std::string>& name) {
+  return name ? std::optional(precision_of(*name)) : std::nullopt;
+}
+
+using Found = std::vector<std::pair<std::string, float>>;
+
+/// queries: (N, dim)
+std::vector<Found> search(const Index& index, std::span<const float> queries, std::int64_t k, SearchOptions options,
+                          const std::optional<std::unordered_set<std::string>>& allowed) {
+  if (allowed) options.keep = [&](std::string_view id) { return allowed->contains(std::string(id)); };
+  std::vector<Found> all;
+  for (std::vector<Match>& matches : index.search_many(queries, k, options)) {
+    Found& found = all.emplace_back();
+    for (Match& match : matches) found.emplace_back(std::move(match.id), match.score);
+  }
+  return all;
 }
 
 }  // namespace
 
 void bind_search(py::module_& m) {
   py::class_<SharedIndex>(m, "Index")
-      .def(py::init([](std::int64_t dim) { return std::make_unique<SharedIndex>(Index(dim)); }))
+      .def(py::init([](std::int64_t dim, const std::string& precision, const std::optional<std::string>& rescore) {
+        return std::make_unique<SharedIndex>(Index(dim, {precision_of(precision), precision_of(rescore)}));
+      }))
       .def_static(
-          "load", [](const std::filesystem::path& path) { return std::make_unique<SharedIndex>(Index::load(path)); },
+          "load",
+          [](const std::filesystem::path& path, bool mapped) {
+            return std::make_unique<SharedIndex>(Index::load(path, mapped));
+          },
           NoGil())
       .def("save", [](const SharedIndex& self,
                       const std::filesystem::path& path) { self.read([&](const Index& index) { index.save(path); }); })
       .def_property_readonly("dim",
                              [](const SharedIndex& self) { return self.read([](const Index& i) { return i.dim(); }); })
+      .def_property_readonly(
+          "precision",
+          [](const SharedIndex& self) { return name_of(self.read([](const Index& i) { return i.options(); }).precision); })
+      .def_property_readonly("rescore",
+                             [](const SharedIndex& self) {
+                               const auto kept = self.read([](const Index& i) { return i.options(); }).rescore;
+                               return kept ? std::optional(name_of(*kept)) : std::nullopt;
+                             })
       .def("__len__", [](const SharedIndex& self) { return self.read([](const Index& i) { return i.size(); }); })
       .def("ids", [](const SharedIndex& self) { return self.read([](const Index& i) { return i.ids(); }); })
       .def("contains", [](const SharedIndex& self,
@@ -81,15 +103,24 @@ void bind_search(py::module_& m) {
              return py::array_t<float>(static_cast<py::ssize_t>(vector.size()), vector.data());
            })
       .def("add", [](SharedIndex& self, const std::vector<std::string>& ids,
-                     const Floats& vectors) { self.write([&](Index& i) { add(i, ids, values(vectors)); }); })
+                     const Floats& vectors) { self.write([&](Index& i) { i.add(ids, values(vectors)); }); })
       .def("update", [](SharedIndex& self, std::string_view id,
                         const Floats& vector) { self.write([&](Index& i) { i.update(id, values(vector)); }); })
       .def("remove", [](SharedIndex& self, std::string_view id) { self.write([&](Index& i) { i.remove(id); }); })
       .def("search",
-           [](const SharedIndex& self, const Floats& query, std::int64_t k,
-              const std::optional<std::unordered_set<std::string>>& allowed) {
-             return self.read([&](const Index& i) { return search(i, values(query), k, allowed); });
+           [](const SharedIndex& self, const Floats& queries, std::int64_t k,
+              const std::optional<std::unordered_set<std::string>>& allowed, std::int64_t ef, bool exact,
+              std::int64_t threads) {
+             const SearchOptions options{.ef = ef, .exact = exact, .threads = threads};
+             return self.read([&](const Index& i) { return search(i, values(queries), k, options, allowed); });
            })
+      .def("build_graph",
+           [](SharedIndex& self, std::int64_t links, std::int64_t ef_construction, std::int64_t threads) {
+             self.write([&](Index& i) { i.build_graph({links, ef_construction, threads}); });
+           })
+      .def("drop_graph", [](SharedIndex& self) { self.write([](Index& i) { i.drop_graph(); }); })
+      .def_property_readonly(
+          "has_graph", [](const SharedIndex& self) { return self.read([](const Index& i) { return i.has_graph(); }); })
       .def("metadata", [](const SharedIndex& self) { return self.read([](const Index& i) { return i.metadata(); }); })
       .def("set_metadata", [](SharedIndex& self, const std::string& key, const std::optional<std::string>& value) {
         self.write([&](Index& i) {

@@ -30,7 +30,7 @@ class RerankScore(NamedTuple):
 
 
 class Index:
-    """Vectors of `dim` values by id, searched exactly by inner product.
+    """Vectors of `dim` values by id, searched by inner product: exactly, or along a graph.
 
     >>> index = trine.Index(3)
     >>> index.add(["x", "y"], np.eye(3)[:2])
@@ -38,21 +38,28 @@ class Index:
     [Match(id='x', score=1.0)]
     >>> index.save("products.trine")                            # doctest: +SKIP
 
-    Scores do not depend on the order of insertion; ties are broken by id. Vectors are arrays, tensors or lists of
-    finite numbers. Python threads may share an index.
+    `precision`: how the values are kept that a search reads, "fp32", "fp16" or "int8" (4, 2 or 1 byte). `rescore`: a
+    second, more exact form that scores what the first has found; "fp16" with "fp32" finds what "fp32" finds.
+
+    Scores do not depend on the order of insertion, the other queries or the number of threads, and without a graph
+    neither does what is found; ties are broken by id. Vectors are arrays, tensors or lists of finite numbers. Python
+    threads may share an index.
     """
 
-    def __init__(self, dim: int) -> None:
-        self._index = _trine.Index(dim)
+    def __init__(self, dim: int, *, precision: str = "fp32", rescore: str | None = None) -> None:
+        self._index = _trine.Index(dim, precision, rescore)
 
     @classmethod
-    def load(cls, path: _inputs.PathLike) -> Index:
+    def load(cls, path: _inputs.PathLike, *, mapped: bool = False) -> Index:
         """Reads what `save` wrote. RuntimeError for a file that is cut, changed in any byte, or not an index.
+
+        `mapped`: the vectors stay in the file, once in memory for all processes that map it. The file is checked and
+        must not be changed in place afterwards (`save` never does). A change of the index copies them first.
 
         >>> index = trine.Index.load("products.trine")          # doctest: +SKIP
         """
         self = cls.__new__(cls)
-        self._index = _trine.Index.load(_inputs.path(path))
+        self._index = _trine.Index.load(_inputs.path(path), mapped)
         return self
 
     def save(self, path: _inputs.PathLike) -> None:
@@ -63,6 +70,16 @@ class Index:
     def dim(self) -> int:
         """Values of a vector."""
         return self._index.dim
+
+    @property
+    def precision(self) -> str:
+        """Of what a search reads."""
+        return self._index.precision
+
+    @property
+    def rescore(self) -> str | None:
+        """The form that scores what has been found, if there is a second one."""
+        return self._index.rescore
 
     def add(self, id: str | Iterable[str], vector: Any) -> None:
         """Adds a vector (dim) under a new id, or many (N, dim) under a list of ids: all of them or none."""
@@ -92,11 +109,21 @@ class Index:
         return self._index.ids()
 
     def search(
-        self, query: Any, k: int = 10, *, ids: Iterable[str] | None = None, keep: Callable[[str], bool] | None = None
+        self,
+        query: Any,
+        k: int = 10,
+        *,
+        ids: Iterable[str] | None = None,
+        keep: Callable[[str], bool] | None = None,
+        ef: int | None = None,
+        exact: bool = False,
+        threads: int | None = None,
     ) -> list[Match] | list[list[Match]]:
         """The best `k` by score, best first, for a query (dim); a list of such lists for queries (N, dim).
 
-        `ids`: the only ones that may be found. `keep`: a function of an id that says whether it may be found.
+        `ids`: the only ones that may be found. `keep`: a function of an id that says whether it may be found. `ef`: the
+        breadth of a walk over the graph, more finds more (64, at least k). `exact`: a scan also where there is a graph.
+        `threads`: as many as there are processors and the work is worth.
 
         >>> index.search(query, k=5, keep=lambda id: id.startswith("fruit/"))   # doctest: +SKIP
         """
@@ -105,9 +132,31 @@ class Index:
             candidates = self.ids() if ids is None else [i.decode() for i in allowed]
             allowed = {_id(i) for i in candidates if keep(i)}
         queries = _inputs.vector(query, "query")
-        if queries.ndim == 2:
-            return [self._search(row, k, allowed) for row in queries]
-        return self._search(self._vectors(queries, 1), k, allowed)
+        one = queries.ndim != 2
+        queries = self._vectors(queries, 1 if one else 2, len(queries) if queries.ndim else 1)
+        found = self._index.search(queries, k, allowed, ef or 0, exact, threads or 0)
+        results = [list(map(Match._make, matches)) for matches in found]
+        return results[0] if one else results
+
+    def build_graph(self, *, m: int = 16, ef_construction: int = 200, threads: int | None = None) -> None:
+        """Links neighbouring vectors (HNSW), so that a search looks at a small part of them and finds most of the best.
+
+        For vectors of about equal length. `m`: links of a vector; `ef_construction`: candidates among which they are
+        chosen. Later additions, updates and removals keep the graph up to date; `save` writes it.
+
+        >>> index.build_graph()                                 # doctest: +SKIP
+        >>> index.search(query, ef=100)                         # doctest: +SKIP
+        """
+        self._index.build_graph(m, ef_construction, threads or 0)
+
+    def drop_graph(self) -> None:
+        """Searches are exact again."""
+        self._index.drop_graph()
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether there is a graph to search along."""
+        return self._index.has_graph
 
     @property
     def metadata(self) -> MutableMapping[str, str]:
@@ -128,9 +177,6 @@ class Index:
 
     def __repr__(self) -> str:
         return f"Index(dim={self.dim}, size={len(self)})"
-
-    def _search(self, query: np.ndarray, k: int, allowed: set[bytes] | None) -> list[Match]:
-        return [Match(*found) for found in self._index.search(query, k, allowed)]
 
     def _vectors(self, value: Any, ndim: int, count: int = 1) -> np.ndarray:
         vectors = _inputs.vector(value)
