@@ -17,6 +17,7 @@
 #include "encoders/inputs.h"
 #include "encoders/sources.h"
 #include "encoders/windows.h"
+#include "linear/choose.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/open_clip.h"
@@ -85,8 +86,9 @@ struct Embedder::Impl {
 
   std::optional<Similarity> similarity;
   std::map<Modality, Calibration> calibration;
-  std::vector<fs::path> sources;  ///< files, and folders of encoders, that the model was made of
-  detail::Json config;            ///< of a model of ours; null otherwise
+  std::map<Modality, std::string> precision;  ///< of the encoders
+  std::vector<fs::path> sources;              ///< files, and folders of encoders, that the model was made of
+  detail::Json config;                        ///< of a model of ours; null otherwise
   mutable std::map<Modality, std::vector<TrainablePart>> trained;  ///< of towers with weights of their own
 
   explicit Impl(const fs::path& path) : directory(path) {
@@ -102,6 +104,7 @@ struct Embedder::Impl {
 
   void load_single_encoder() {
     sources.push_back(directory);
+    const detail::PrecisionLog log;
     AnyEncoder encoder = load_encoder(directory);
     name = directory.filename().string();
     image = std::move(encoder.image);
@@ -110,7 +113,10 @@ struct Embedder::Impl {
     similarity = encoder.similarity;
     dim = image ? image->dim() : text ? text->dim() : audio->dim();
     if (text) check_dim("text", text->dim(), /*projected=*/false);
-    for (const Modality m : kModalities) folders[m] = directory;
+    for (const Modality m : kModalities) {
+      folders[m] = directory;
+      precision[m] = log.describe();
+    }
   }
 
   void load_model(const detail::Json& json) {
@@ -158,7 +164,9 @@ struct Embedder::Impl {
   void load_image(const detail::Json& tower) {
     const fs::path folder = encoder_of(Modality::image, tower);
     const std::optional<fs::path> weights = weights_of(tower);
+    const detail::PrecisionLog log;
     image = weights ? load_efficientnet(folder, weights) : load_encoder(folder).image;
+    precision[Modality::image] = log.describe();
     if (!image) detail::failure(kWho, folder, " holds no image encoder");
     image_projection = load_projection(open(weights), image->dim(), dim);
     check_dim("image", image->dim(), !image_projection.is_empty());
@@ -166,7 +174,9 @@ struct Embedder::Impl {
 
   void load_text(const detail::Json& tower) {
     const fs::path folder = encoder_of(Modality::text, tower);
+    const detail::PrecisionLog log;
     text = load_encoder(folder).text;
+    precision[Modality::text] = log.describe();
     if (!text) detail::failure(kWho, folder, " holds no text encoder");
     text_projection = load_projection(open(weights_of(tower)), text->dim(), dim);
     check_dim("text", text->dim(), !text_projection.is_empty());
@@ -176,8 +186,10 @@ struct Embedder::Impl {
     const fs::path folder = encoder_of(Modality::audio, tower);
     const std::optional<fs::path> path = weights_of(tower);
     const std::optional<Checkpoint> weights = open(path);
+    const detail::PrecisionLog log;
     audio = weights && weights->contains("encoder.layer_norm.weight") ? load_whisper(folder, path)
                                                                       : load_encoder(folder).audio;
+    precision[Modality::audio] = log.describe();
     if (!audio) detail::failure(kWho, folder, " holds no audio encoder");
     check_dim("audio", audio->dim(), weights.has_value());
     if (!weights) return;
@@ -448,7 +460,8 @@ const std::string& Embedder::name() const { return impl_->name; }
 std::string Embedder::fingerprint() const {
   detail::Sha256 sum;
   for (const auto& [key, value] : describe()) {
-    if (key != "model") sum.add(key + '\0' + value + '\0');  // the same under another name
+    const bool plain = key.ends_with(".precision") && value == to_string(Precision::fp32);  // as it always was
+    if (key != "model" && !plain) sum.add(key + '\0' + value + '\0');  // the same under another name
   }
   for (const fs::path& source : impl_->sources) {
     const bool folder = fs::is_directory(source);
@@ -652,6 +665,7 @@ Description Embedder::describe() const {
     for (const auto& [key, value] : detail::with_sources(impl_->folders.at(modality), modality, parts)) {
       lines.emplace_back(prefix + key, value);
     }
+    lines.emplace_back(prefix + "precision", impl_->precision.at(modality));
     if (impl_->calibration.contains(modality)) {
       std::ostringstream out;
       const Calibration fitted = calibration(modality);

@@ -14,6 +14,7 @@
 // 2. samples become features
 #include "trine/checkpoint.h"
 #include "trine/layers.h"
+#include "trine/precision.h"
 
 #include "trine/encoders/ast.h"
 #include "trine/encoders/bert.h"

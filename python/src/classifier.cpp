@@ -1,4 +1,5 @@
 #include "trine/encoders/classifier.h"
+#include "trine/precision.h"
 
 #include "module.h"
 
@@ -6,7 +7,13 @@ namespace trine::python {
 
 void bind_classifier(py::module_& m) {
   py::class_<Classifier>(m, "Classifier")
-      .def_static("load", &Classifier::load, NoGil())
+      .def_static(
+          "load",
+          [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+            const LoadPrecision scope(precision(name), accuracy);
+            return Classifier::load(directory);
+          },
+          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999, NoGil())
       .def_property_readonly("modality", &Classifier::modality)
       .def_property_readonly("labels", &Classifier::labels)
       .def_property_readonly("function", [](const Classifier& self) { return to_string(self.function()); })

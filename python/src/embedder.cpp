@@ -1,5 +1,6 @@
 #include "trine/embedder.h"
 #include "trine/encoders/gradients.h"
+#include "trine/precision.h"
 
 #include "module.h"
 
@@ -63,8 +64,13 @@ void bind_embedder(py::module_& m) {
   m.def("default_model_directory", &default_model_directory);
 
   py::class_<Embedder>(m, "Embedder")
-      .def_static("load", py::overload_cast<>(&Embedder::load), NoGil())
-      .def_static("load", py::overload_cast<const std::filesystem::path&>(&Embedder::load), NoGil())
+      .def_static(
+          "load",
+          [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+            const LoadPrecision scope(precision(name), accuracy);
+            return Embedder::load(directory);
+          },
+          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999, NoGil())
       .def_property_readonly("dim", &Embedder::dim)
       .def_property_readonly("modalities", &Embedder::modalities)
       .def_property_readonly("directory", &Embedder::directory)

@@ -3,6 +3,7 @@
 #include "trine/encoders/clap.h"
 #include "trine/encoders/pe_audio_video.h"
 #include "trine/encoders/video.h"
+#include "trine/precision.h"
 
 #include "module.h"
 
@@ -120,8 +121,14 @@ void bind_encoders(py::module_& m) {
 
   m.def(
       "load_encoder",
-      [](const std::filesystem::path& directory) { return load([&] { return load_encoder(directory); }); },
-      py::arg("directory"));  // trine.load_encoder says what it does
+      [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+        return load([&] {
+          const LoadPrecision scope(precision(name), accuracy);
+          return load_encoder(directory);
+        });
+      },
+      py::arg("directory"), py::arg("precision") = "fp32",
+      py::arg("accuracy") = 0.999);  // trine.load_encoder says what it does
 
   m.def(
       "load_video_encoder",

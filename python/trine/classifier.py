@@ -31,14 +31,20 @@ class Classifier:
 
     Scores are those of transformers' pipelines: shares that sum to 1 (`function` "softmax"), each label on its own in 0
     to 1 ("sigmoid": a `problem_type` of several labels, or a single label), or the network's output as it is ("none":
-    regression). They do not depend on the batch or the number of threads.
+    regression). They do not depend on the batch or the number of threads. `precision` and `accuracy` as at `Embedder`.
     """
 
     def __init__(
-        self, model: _inputs.PathLike, *, revision: str | None = None, local_files_only: bool = False
+        self,
+        model: _inputs.PathLike,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        precision: str = "fp32",
+        accuracy: float = 0.999,
     ) -> None:
         directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.Classifier.load(directory)
+        self._model = _trine.Classifier.load(directory, precision, accuracy)
 
     def predict(self, inputs: Any, *, batch_size: int = 32, show_progress_bar: bool = False) -> Any:
         """An input -> {label: score}, a list of them -> a list of these; labels in the order of their ids.

@@ -54,18 +54,28 @@ class Embedder:
       either the checkpoint's default prompt, if it has one;
     - return_coverage: also how much of each input went into its vector, a `Coverage` of total, used and windows.
 
+    `precision`: what the encoders' linear layers compute with: "fp32", "bf16", "int8", or "auto" for the fastest on this
+    machine that keeps a cosine of `accuracy` to fp32, layer by layer; `describe()` says which. RuntimeError where this
+    machine does not compute in it.
+
     The same input gives the same vector in any batch and with any number of threads. Calls from several Python threads
     run at the same time: the interpreter's lock is not held.
     """
 
     def __init__(
-        self, model: _inputs.PathLike | None = None, *, revision: str | None = None, local_files_only: bool = False
+        self,
+        model: _inputs.PathLike | None = None,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        precision: str = "fp32",
+        accuracy: float = 0.999,
     ) -> None:
         if model is None:
             directory = _default_directory()
         else:
             directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.Embedder.load(directory)
+        self._model = _trine.Embedder.load(directory, precision, accuracy)
 
     def embed_image(
         self,

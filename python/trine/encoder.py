@@ -12,20 +12,27 @@ from .embedder import Description, _named
 
 
 def load_encoder(
-    model: _inputs.PathLike, *, revision: str | None = None, local_files_only: bool = False
+    model: _inputs.PathLike,
+    *,
+    revision: str | None = None,
+    local_files_only: bool = False,
+    precision: str = "fp32",
+    accuracy: float = 0.999,
 ) -> _trine.ImageEncoder | _trine.TextEncoder | _trine.AudioEncoder | _trine.Encoders:
     """The encoder that a checkpoint holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
 
     It gives the features themselves, before any head; `Embedder` is what puts them into one space.
 
     `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`, with `local_files_only` from its cache
-    alone. FileNotFoundError for what is not there, RuntimeError for what cannot be read.
+    alone. FileNotFoundError for what is not there, RuntimeError for what cannot be read. `precision` and `accuracy` as at
+    `Embedder`.
 
     >>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
     >>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
     torch.Size([1, 384])
     """
-    return _trine.load_encoder(_hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only))
+    directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
+    return _trine.load_encoder(directory, precision, accuracy)
 
 
 class Encoder:
@@ -36,7 +43,8 @@ class Encoder:
     torch.Size([105, 384])
 
     `directory`: the checkpoint of an encoder, or "org/name" on the Hugging Face Hub, at `revision`, with
-    `local_files_only` from its cache alone. `modality`: which tower, where it holds several (CLIP, SigLIP). Inputs are those of `Embedder`.
+    `local_files_only` from its cache alone. `modality`: which tower, where it holds several (CLIP, SigLIP). Inputs, `precision`
+    and `accuracy` are those of `Embedder`.
     """
 
     def __init__(
@@ -46,9 +54,11 @@ class Encoder:
         modality: str | None = None,
         revision: str | None = None,
         local_files_only: bool = False,
+        precision: str = "fp32",
+        accuracy: float = 0.999,
     ) -> None:
         self.directory: Path = _hub.locate(_inputs.path(directory), revision=revision, local_files_only=local_files_only)
-        loaded = _trine.load_encoder(self.directory)
+        loaded = _trine.load_encoder(self.directory, precision, accuracy)
         kinds = {"image": _trine.ImageEncoder, "text": _trine.TextEncoder, "audio": _trine.AudioEncoder}
         towers = {m: t for m, kind in kinds.items() if isinstance(t := getattr(loaded, m, loaded), kind)}
         if modality is None and len(towers) > 1:

@@ -9,6 +9,8 @@
 #include <iterator>
 #include <system_error>
 
+#include "trine/precision.h"
+
 namespace trine::cli {
 
 namespace {
@@ -42,6 +44,12 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
   command->add_option("--threads", options.threads, "Threads to compute with")
       ->type_name("N")
       ->check(CLI::Range(1, 1024));
+  command
+      ->add_option_function<std::string>(
+          "--precision", [](const std::string& name) { static const LoadPrecision of_the_command(precision(name)); },
+          "What encoders compute with: fp32, bf16, int8, or auto for the fastest here that is accurate enough")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "int8"}));
   command->add_flag("--json", options.json, "Machine-readable output");
   return command;
 }

@@ -44,11 +44,9 @@ Tensor BertImpl::forward(const Tensor& ids, const Tensor& mask) const {
   detail::check_length("Bert", ids, table.size(0) - first);
   const Tensor positions = padding_idx_ ? position_embeddings_->forward(detail::positions_after(ids, *padding_idx_))
                                         : table.slice(0, 0, ids.size(1));
-  Tensor x = word_embeddings_->forward(ids) + positions +
-             token_type_embeddings_->weight[0];  // every token is of the first sentence
-  x = embedding_norm_->forward(x);
-  for (const auto& layer : layers_) x = layer->forward(x, mask);
-  return x;
+  const Tensor x = word_embeddings_->forward(ids) + positions +
+                   token_type_embeddings_->weight[0];  // every token is of the first sentence
+  return detail::run_layers(layers_, embedding_norm_->forward(x), mask);
 }
 
 namespace detail {

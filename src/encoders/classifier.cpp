@@ -12,6 +12,7 @@
 #include "encoders/classifier_network.h"
 #include "encoders/inputs.h"
 #include "encoders/text_network.h"
+#include "linear/choose.h"
 
 namespace trine {
 
@@ -256,12 +257,16 @@ struct Classifier::Impl {
   std::vector<std::string> labels;
   ScoreFunction function;
   AnyEncoder network;  ///< one encoder, whose features are what the head gives
+  std::string precision = {};
 };
 
 Classifier::Classifier(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
 Classifier Classifier::load(const fs::path& directory) {
-  return Classifier(std::make_shared<const Impl>(detail::open_model(kWho, directory)));
+  const detail::PrecisionLog log;
+  const auto impl = std::make_shared<Impl>(detail::open_model(kWho, directory));
+  impl->precision = log.describe();
+  return Classifier(impl);
 }
 
 Modality Classifier::modality() const { return impl_->modality(); }
@@ -320,6 +325,7 @@ Description Classifier::describe() const {
   Description lines = network.image  ? network.image->describe()
                       : network.text ? network.text->describe()
                                      : network.audio->describe();
+  lines.emplace_back("precision", impl_->precision);
   std::string all;
   for (const std::string& label : labels()) all += (all.empty() ? "" : ", ") + label;
   lines.emplace_back("scores", to_string(function()));

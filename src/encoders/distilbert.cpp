@@ -64,9 +64,8 @@ DistilBertImpl::DistilBertImpl(const DistilBertConfig& config) {
 Tensor DistilBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
   const Tensor& positions = position_embeddings_->weight;
   detail::check_length("DistilBert", ids, positions.size(0));
-  Tensor x = embedding_norm_->forward(word_embeddings_->forward(ids) + positions.slice(0, 0, ids.size(1)));
-  for (const auto& layer : layers_) x = layer->forward(x, mask);
-  return x;
+  const Tensor x = embedding_norm_->forward(word_embeddings_->forward(ids) + positions.slice(0, 0, ids.size(1)));
+  return detail::run_layers(layers_, x, mask);
 }
 
 namespace detail {

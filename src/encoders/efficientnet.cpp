@@ -8,6 +8,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/text_network.h"
+#include "linear/linear.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
@@ -80,7 +81,37 @@ struct BlockImpl : torch::nn::Module {
     norms.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
   }
 
+  /// Merges the norms; a 1x1 convolution then is a linear layer over the channels of each place.
+  void fold() {
+    for (std::size_t i = 0; i < convolutions.size(); ++i) {
+      norms[i]->fold_into(*convolutions[i]);
+      const Tensor& weight = convolutions[i]->weight;
+      points.emplace_back();
+      if (weight.size(2) == 1 && weight.size(1) > 1) {
+        points.back() = detail::InferenceLinear({{weight.flatten(1), convolutions[i]->bias}});
+      }
+    }
+  }
+
+  /// Of a folded block, channels last, without gradients.
+  Tensor infer(const Tensor& input) const {
+    Tensor x = input;
+    for (std::size_t i = 0; i < convolutions.size(); ++i) {
+      if (points[i].is_empty()) {
+        x = convolutions[i]->forward(x).clamp_(0, 6);  // depthwise
+        continue;
+      }
+      const Tensor places = x.permute({0, 2, 3, 1});
+      const Tensor made = i + 1 < convolutions.size() ? points[i].forward_relu6(places)
+                          : residual                  ? points[i].forward_add(places, input.permute({0, 2, 3, 1}))
+                                                      : points[i].forward(places);
+      x = made.permute({0, 3, 1, 2});
+    }
+    return x;
+  }
+
   Tensor forward(const Tensor& input) const {
+    if (!points.empty() && !torch::GradMode::is_enabled()) return infer(input);
     Tensor x = input;
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
       x = norms[i]->forward(*convolutions[i], x);
@@ -92,6 +123,7 @@ struct BlockImpl : torch::nn::Module {
   bool residual;
   std::vector<SameConv2d> convolutions;
   std::vector<BatchNorm> norms;
+  std::vector<detail::InferenceLinear> points;  ///< of the folded convolutions, none for the depthwise one
 };
 TORCH_MODULE(Block);
 
@@ -304,10 +336,7 @@ std::vector<Tensor> EfficientNetImpl::stages(const Tensor& pixels, std::size_t c
 
 void EfficientNetImpl::fold() {
   for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i]->fold_into(*convolutions_[i]);
-  for (const auto& module : blocks_) {
-    auto* block = module->as<BlockImpl>();
-    for (std::size_t i = 0; i < block->norms.size(); ++i) block->norms[i]->fold_into(*block->convolutions[i]);
-  }
+  for (const auto& module : blocks_) module->as<BlockImpl>()->fold();
 }
 
 void EfficientNetImpl::freeze_blocks(std::int64_t count) {

@@ -9,21 +9,38 @@ using torch::Tensor;
 PostNormLayer::PostNormLayer(const PostNormSizes& sizes, const PostNormKeys& keys)
     : heads_(sizes.heads), activation_(sizes.activation) {
   const std::int64_t dim = sizes.dim;
-  query_ = register_at(*this, keys.query, Linear(dim, dim));
-  key_ = register_at(*this, keys.key, Linear(dim, dim));
-  value_ = register_at(*this, keys.value, Linear(dim, dim));
-  out_ = register_at(*this, keys.attention_out, Linear(dim, dim));
+  const auto linear = [&](const char* key, std::int64_t in, std::int64_t out) {
+    return register_at(*this, key, Linear(in, out));
+  };
+  const Linear query = linear(keys.query, dim, dim), key = linear(keys.key, dim, dim);
+  qkv_ = InferenceLinear({query, key, linear(keys.value, dim, dim)});
+  out_ = InferenceLinear({linear(keys.attention_out, dim, dim)});
   attention_norm_ = register_at(*this, keys.attention_norm, LayerNorm(dim, sizes.eps));
-  expand_ = register_at(*this, keys.expand, Linear(dim, sizes.hidden));
-  contract_ = register_at(*this, keys.contract, Linear(sizes.hidden, dim));
+  expand_ = InferenceLinear({linear(keys.expand, dim, sizes.hidden)});
+  contract_ = InferenceLinear({linear(keys.contract, sizes.hidden, dim)});
   output_norm_ = register_at(*this, keys.output_norm, LayerNorm(dim, sizes.eps));
 }
 
 Tensor PostNormLayer::forward(const Tensor& input, const Tensor& mask) const {
-  const Tensor attended =
-      self_attention(query_->forward(input), key_->forward(input), value_->forward(input), heads_, mask);
-  const Tensor x = attention_norm_->forward(out_->forward(attended) + input);
-  return output_norm_->forward(contract_->forward(activate(expand_->forward(x), activation_)) + x);
+  const auto qkv = qkv_.forward(input).chunk(3, -1);
+  return after_attention(self_attention(qkv[0], qkv[1], qkv[2], heads_, mask), input);
+}
+
+Tensor PostNormLayer::forward(const Tensor& tokens, const std::vector<TextRun>& runs) const {
+  const Tensor qkv = qkv_.forward(tokens);
+  Tensor attended = torch::empty_like(tokens);
+  std::int64_t first = 0;
+  for (const auto& [texts, length] : runs) {
+    const auto parts = qkv.narrow(0, first, texts * length).view({texts, length, qkv.size(1)}).chunk(3, -1);
+    attended.narrow(0, first, texts * length).copy_(self_attention(parts[0], parts[1], parts[2], heads_).flatten(0, 1));
+    first += texts * length;
+  }
+  return after_attention(attended, tokens);
+}
+
+Tensor PostNormLayer::after_attention(const Tensor& attended, const Tensor& input) const {
+  const Tensor x = attention_norm_->forward(out_.forward_add(attended, input));
+  return output_norm_->forward(contract_.forward_add(expand_.forward(x, activation_), x));
 }
 
 std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& root, const PostNormSizes& sizes,
@@ -36,6 +53,31 @@ std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& r
   }
   register_at(root, keys.layers, list);
   return layers;
+}
+
+Tensor run_layers(const std::vector<std::shared_ptr<PostNormLayer>>& layers, const Tensor& input, const Tensor& mask) {
+  const std::int64_t columns = input.size(1);
+  const Tensor lengths = mask.sum(1);
+  const bool packs = !torch::GradMode::is_enabled() && input.device().is_cpu() &&
+                     mask.equal(torch::arange(columns) < lengths.unsqueeze(1));  // padding stands behind the text
+  if (!packs) {
+    Tensor x = input;
+    for (const auto& layer : layers) x = layer->forward(x, mask);
+    return x;
+  }
+  std::vector<TextRun> runs;
+  for (std::int64_t row = 0; row < input.size(0); ++row) {
+    const auto length = lengths[row].item<std::int64_t>();
+    if (!runs.empty() && runs.back().length == length) {
+      ++runs.back().texts;
+    } else {
+      runs.push_back({1, length});
+    }
+  }
+  const Tensor places = mask.flatten().nonzero().squeeze(1);
+  Tensor x = input.flatten(0, 1).index_select(0, places);
+  for (const auto& layer : layers) x = layer->forward(x, runs);
+  return torch::zeros_like(input).flatten(0, 1).index_copy_(0, places, x).view(input.sizes());
 }
 
 Tensor positions_after(const Tensor& ids, std::int64_t padding_idx) {

@@ -11,6 +11,7 @@
 #include "detail/json.h"
 #include "encoders/activation.h"
 #include "encoders/config.h"
+#include "linear/linear.h"
 #include "trine/encoders/bert.h"
 #include "trine/layers.h"
 
@@ -40,24 +41,37 @@ struct PostNormKeys {
   const char* output_norm;
 };
 
+/// Texts of one length, in a batch without padding.
+struct TextRun {
+  std::int64_t texts;
+  std::int64_t length;
+};
+
 /// Attention and a feed-forward part, each with a norm after it. (N, T, dim) -> (N, T, dim)
 class PostNormLayer : public torch::nn::Module {
  public:
   PostNormLayer(const PostNormSizes& sizes, const PostNormKeys& keys);
   torch::Tensor forward(const torch::Tensor& input, const torch::Tensor& mask) const;
+  /// Of texts one after the other, (tokens of all, dim) -> the same
+  torch::Tensor forward(const torch::Tensor& tokens, const std::vector<TextRun>& runs) const;
 
  private:
+  torch::Tensor after_attention(const torch::Tensor& attended, const torch::Tensor& input) const;
+
   std::int64_t heads_;
   Activation activation_;
-  Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr};
-  LayerNorm attention_norm_{nullptr};
-  Linear expand_{nullptr}, contract_{nullptr};
-  LayerNorm output_norm_{nullptr};
+  InferenceLinear qkv_, out_, expand_, contract_;
+  LayerNorm attention_norm_{nullptr}, output_norm_{nullptr};
 };
 
 /// The layers, registered in `root`.
 std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& root, const PostNormSizes& sizes,
                                                             const PostNormKeys& keys);
+
+/// The layers over a batch of texts; without gradients its padding is left out, and zero in the result.
+/// (N, T, dim), mask (N, T) -> (N, T, dim)
+torch::Tensor run_layers(const std::vector<std::shared_ptr<PostNormLayer>>& layers, const torch::Tensor& x,
+                         const torch::Tensor& mask);
 
 /// fairseq's positions: padding_idx + 1, + 2 ... over the tokens that are not padding_idx, which keeps its own.
 /// (N, T) -> (N, T)

@@ -1,11 +1,11 @@
 #include "trine/encoders/transformer.h"
 
-#include <array>
 #include <cmath>
 #include <memory>
 
 #include "detail/error.h"
 #include "encoders/rotation.h"
+#include "linear/linear.h"
 
 namespace trine {
 
@@ -78,36 +78,34 @@ struct TransformerImpl::Block : torch::nn::Module {
     attention_norm = register_at(*this, keys.attention_norm, LayerNorm(dim, config.layer_norm_eps));
     if (keys.qkv != nullptr) {
       const std::string path = keys.qkv;
-      qkv_weight = register_parameter_at(*this, path + "weight", {3 * dim, dim});
-      if (config.qkv_bias) qkv_bias = register_parameter_at(*this, path + "bias", {3 * dim});
+      const Tensor weight = register_parameter_at(*this, path + "weight", {3 * dim, dim});
+      const Tensor bias = config.qkv_bias ? register_parameter_at(*this, path + "bias", {3 * dim}) : Tensor();
+      qkv = detail::InferenceLinear({{weight, bias}});
       if (config.bias_kv) {
         const std::string owner = path.substr(0, path.rfind('.') + 1);
         bias_k = register_parameter_at(*this, owner + "bias_k", {1, 1, dim});
         bias_v = register_parameter_at(*this, owner + "bias_v", {1, 1, dim});
       }
     } else {
-      query = register_at(*this, keys.query, Linear(dim, dim, config.qkv_bias));
-      key = register_at(*this, keys.key, Linear(dim, dim, config.qkv_bias));
-      value = register_at(*this, keys.value, Linear(dim, dim, config.qkv_bias));
+      const Linear query = register_at(*this, keys.query, Linear(dim, dim, config.qkv_bias));
+      const Linear key = register_at(*this, keys.key, Linear(dim, dim, config.qkv_bias));
+      const Linear value = register_at(*this, keys.value, Linear(dim, dim, config.qkv_bias));
+      qkv = detail::InferenceLinear({query, key, value});
     }
-    out = register_at(*this, keys.attention_out, Linear(dim, dim));
+    out = detail::InferenceLinear({register_at(*this, keys.attention_out, Linear(dim, dim))});
     if (keys.attention_scale != nullptr) attention_scale = register_parameter_at(*this, keys.attention_scale, {dim});
     feed_forward_norm = register_at(*this, keys.feed_forward_norm, LayerNorm(dim, config.layer_norm_eps));
-    expand = register_at(*this, keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden));
-    contract = register_at(*this, keys.contract, Linear(hidden, dim));
+    expand = detail::InferenceLinear({register_at(*this, keys.expand, Linear(dim, swiglu ? 2 * hidden : hidden))});
+    contract = detail::InferenceLinear({register_at(*this, keys.contract, Linear(hidden, dim))});
     if (keys.feed_forward_scale != nullptr) {
       feed_forward_scale = register_parameter_at(*this, keys.feed_forward_scale, {dim});
     }
   }
 
-  std::array<Tensor, 3> project(const Tensor& x) const {
-    if (!qkv_weight.defined()) return {query->forward(x), key->forward(x), value->forward(x)};
-    const auto parts = torch::linear(x, qkv_weight, qkv_bias).chunk(3, -1);
-    return {parts[0], parts[1], parts[2]};
-  }
-
-  Tensor attend(const Tensor& x, bool causal, const std::optional<Rotation>& rotation) const {
-    auto [q, k, v] = project(x);
+  /// `input` plus what the attention makes of `x`, the input after its norm.
+  Tensor attend(const Tensor& x, const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
+    const auto parts = qkv.forward(x).chunk(3, -1);
+    Tensor q = parts[0], k = parts[1], v = parts[2];
     if (rotation) {
       q = detail::turn(q.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
       k = detail::turn(k.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
@@ -116,34 +114,31 @@ struct TransformerImpl::Block : torch::nn::Module {
       k = torch::cat({k, bias_k.expand({x.size(0), 1, -1})}, 1);
       v = torch::cat({v, bias_v.expand({x.size(0), 1, -1})}, 1);
     }
-    const Tensor attended = out->forward(self_attention(q, k, v, heads, /*mask=*/{}, causal));
-    return attention_scale.defined() ? attended * attention_scale : attended;
+    return add(out, self_attention(q, k, v, heads, /*mask=*/{}, causal), attention_scale, input);
   }
 
-  Tensor feed_forward(const Tensor& x) const {
-    const Tensor expanded = expand->forward(x);
-    Tensor hidden;
-    if (swiglu) {
-      const auto halves = expanded.chunk(2, -1);
-      hidden = torch::silu(halves[0]) * halves[1];
-    } else {
-      hidden = activate(expanded, activation);
-    }
-    const Tensor contracted = contract->forward(hidden);
-    return feed_forward_scale.defined() ? contracted * feed_forward_scale : contracted;
+  /// `input` plus what the feed-forward part makes of `x`, the input after its norm.
+  Tensor feed_forward(const Tensor& x, const Tensor& input) const {
+    if (!swiglu) return add(contract, expand.forward(x, activation), feed_forward_scale, input);
+    const auto halves = expand.forward(x).chunk(2, -1);
+    return add(contract, torch::silu(halves[0]) * halves[1], feed_forward_scale, input);
+  }
+
+  static Tensor add(const detail::InferenceLinear& layer, const Tensor& x, const Tensor& scale, const Tensor& input) {
+    return scale.defined() ? input + layer.forward(x) * scale : layer.forward_add(x, input);
   }
 
   Tensor forward(const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
-    const Tensor x = input + attend(attention_norm->forward(input), causal, rotation);
-    return x + feed_forward(feed_forward_norm->forward(x));
+    const Tensor x = attend(attention_norm->forward(input), input, causal, rotation);
+    return feed_forward(feed_forward_norm->forward(x), x);
   }
 
   std::int64_t heads;
   Activation activation;
   bool swiglu;
   LayerNorm attention_norm{nullptr}, feed_forward_norm{nullptr};
-  Linear query{nullptr}, key{nullptr}, value{nullptr}, out{nullptr}, expand{nullptr}, contract{nullptr};
-  Tensor qkv_weight, qkv_bias, bias_k, bias_v;
+  detail::InferenceLinear qkv, out, expand, contract;
+  Tensor bias_k, bias_v;
   Tensor attention_scale, feed_forward_scale;
 };
 

@@ -8,6 +8,7 @@
 #include "encoders/config.h"
 #include "encoders/text_network.h"
 #include "encoders/whisper_attention.h"
+#include "linear/linear.h"
 #include "trine/encoders/gradients.h"
 
 namespace trine {
@@ -32,22 +33,20 @@ class WhisperLayerImpl : public torch::nn::Module {
     const std::int64_t dim = config.d_model;
     attention_ = register_module("self_attn", WhisperAttention(dim, config.encoder_attention_heads));
     attention_norm_ = register_module("self_attn_layer_norm", LayerNorm(dim));
-    expand_ = register_module("fc1", Linear(dim, config.encoder_ffn_dim));
-    contract_ = register_module("fc2", Linear(config.encoder_ffn_dim, dim));
+    expand_ = detail::InferenceLinear({register_module("fc1", Linear(dim, config.encoder_ffn_dim))});
+    contract_ = detail::InferenceLinear({register_module("fc2", Linear(config.encoder_ffn_dim, dim))});
     feed_forward_norm_ = register_module("final_layer_norm", LayerNorm(dim));
   }
 
   Tensor forward(const Tensor& input, const Tensor& mask) const {
-    const Tensor a = attention_norm_->forward(input);
-    const Tensor x = input + attention_->forward(a, attention_->key(a), attention_->value(a), mask);
-    return x + contract_->forward(torch::gelu(expand_->forward(feed_forward_norm_->forward(x))));
+    const Tensor x = attention_->add_to(input, attention_norm_->forward(input), mask);
+    return contract_.forward_add(expand_.forward(feed_forward_norm_->forward(x), Activation::gelu), x);
   }
 
  private:
   WhisperAttention attention_{nullptr};
-  LayerNorm attention_norm_{nullptr};
-  Linear expand_{nullptr}, contract_{nullptr};
-  LayerNorm feed_forward_norm_{nullptr};
+  LayerNorm attention_norm_{nullptr}, feed_forward_norm_{nullptr};
+  detail::InferenceLinear expand_, contract_;
 };
 
 namespace {

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <ATen/native/CPUBlas.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
+#include "linear/rows.h"
+#include "trine/precision.h"
+
+/// The kinds of arithmetic of a linear layer. Each cuts the result into tiles of kTileRows x kTileColumns, gives a tile
+/// to LibTorch's brgemm (oneDNN's kernel, made for the machine when it runs) and finishes it while it is in the cache.
+/// A sum runs over the inputs in one order, so that a row does not depend on the rows beside it or on the threads.
+
+namespace trine::detail {
+
+constexpr std::int64_t kTileRows = 64;
+constexpr std::int64_t kTileColumns = 64;
+
+/// The weights of a layer, laid out for one arithmetic.
+class PackedLinear {
+ public:
+  virtual ~PackedLinear() = default;
+  /// x (M, in), residual (M, out) or undefined, out (M, out): all contiguous fp32
+  virtual void forward(const torch::Tensor& x, Function function, const torch::Tensor& residual,
+                       torch::Tensor& out) const = 0;
+};
+
+// weight (out, in) fp32, bias (out) or undefined. In a file each.
+std::unique_ptr<PackedLinear> pack_fp32(const torch::Tensor& weight, const torch::Tensor& bias);
+std::unique_ptr<PackedLinear> pack_bf16(const torch::Tensor& weight, const torch::Tensor& bias);
+std::unique_ptr<PackedLinear> pack_int8(const torch::Tensor& weight, const torch::Tensor& bias);
+
+/// Of fp32, bf16 or int8.
+std::unique_ptr<PackedLinear> pack(Precision precision, const torch::Tensor& weight, const torch::Tensor& bias);
+
+/// Whether LibTorch has the kernel for this machine and its sums are right; tried once.
+bool has_kernel(Precision precision);
+
+/// Weights in blocks of kTileColumns outputs, `group` inputs of an output side by side; filled up with zeros.
+/// (out, in) -> (blocks, inputs / group, kTileColumns, group)
+torch::Tensor in_blocks(const torch::Tensor& weight, std::int64_t group);
+/// (out) -> (blocks * kTileColumns), zeros where there is none
+torch::Tensor in_blocks_of_bias(const torch::Tensor& bias, std::int64_t out);
+
+/// What each kind does with its tiles: tile(first row, rows, block), from several threads.
+template <typename Tile>
+void for_tiles(std::int64_t rows, std::int64_t out, std::int64_t in, Tile tile) {
+  constexpr double kWork = 1 << 20;  // multiplications worth a thread
+  const std::int64_t high = (rows + kTileRows - 1) / kTileRows, wide = (out + kTileColumns - 1) / kTileColumns;
+  const double work = static_cast<double>(std::min(rows, kTileRows) * kTileColumns * in);
+  const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
+  at::parallel_for(0, high * wide, grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t first = i % high * kTileRows;
+      tile(first, std::min(kTileRows, rows - first), i / high);
+    }
+    at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
+  });
+}
+
+/// The finish of a tile: `sums` lie kTileColumns apart.
+inline Finish finish_of(std::int64_t rows, std::int64_t block, std::int64_t out, const torch::Tensor& bias,
+                        const float* residual, Function function) {
+  const std::int64_t column = block * kTileColumns;
+  return {.rows = rows,
+          .columns = std::min(kTileColumns, out - column),
+          .sums_stride = kTileColumns,
+          .stride = out,
+          .bias = bias.const_data_ptr<float>() + column,
+          .residual = residual,
+          .function = function};
+}
+
+/// Of an element of a (M, out) matrix; null for an undefined one.
+inline const float* tile_of(const torch::Tensor& matrix, std::int64_t row, std::int64_t block) {
+  return matrix.defined() ? matrix.const_data_ptr<float>() + row * matrix.size(1) + block * kTileColumns : nullptr;
+}
+
+}  // namespace trine::detail

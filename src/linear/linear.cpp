@@ -1,0 +1,141 @@
+#include "linear/linear.h"
+
+#include <mutex>
+#include <optional>
+
+#include "linear/backend.h"
+
+namespace trine::detail {
+
+using torch::Tensor;
+
+namespace {
+
+/// Null: not in the same pass.
+std::optional<Function> function_of(Activation activation) {
+  switch (activation) {
+    case Activation::identity:
+      return Function::identity;
+    case Activation::gelu:
+      return Function::gelu;
+    case Activation::gelu_tanh:
+      return Function::gelu_tanh;
+    case Activation::quick_gelu:
+      return Function::quick_gelu;
+    case Activation::relu:
+      return Function::relu;
+    case Activation::silu:
+      return Function::silu;
+    case Activation::tanh:
+    case Activation::sigmoid:
+      break;
+  }
+  return std::nullopt;
+}
+
+/// Changes when a tensor gets other values.
+std::pair<const void*, std::uint32_t> stamp(const Tensor& tensor) {
+  if (!tensor.defined()) return {nullptr, 0};
+  return {tensor.const_data_ptr(), tensor.is_inference() ? 0 : tensor._version()};
+}
+
+}  // namespace
+
+class InferenceLinear::State {
+ public:
+  explicit State(std::vector<Parameters> layers) : layers_(std::move(layers)) {
+    for (const auto& [weight, bias] : layers_) out_ += weight.size(0);
+    precision_ = precision_of({in(), out_});
+  }
+
+  std::int64_t in() const { return layers_.front().first.size(1); }
+  std::int64_t out() const { return out_; }
+
+  Tensor plain(const Tensor& x) const {
+    std::vector<Tensor> parts;
+    for (const auto& [weight, bias] : layers_) parts.push_back(torch::linear(x, weight, bias));
+    return parts.size() == 1 ? parts.front() : torch::cat(parts, -1);
+  }
+
+  /// Of the weights as they are now.
+  std::shared_ptr<const PackedLinear> packed() const {
+    std::vector<std::pair<const void*, std::uint32_t>> stamps;
+    for (const auto& [weight, bias] : layers_) {
+      stamps.push_back(stamp(weight));
+      stamps.push_back(stamp(bias));
+    }
+    const std::lock_guard lock(mutex_);
+    if (packed_ == nullptr || stamps != stamps_) {
+      packed_ = pack(precision_, weight(), bias());
+      stamps_ = std::move(stamps);
+    }
+    return packed_;
+  }
+
+ private:
+  Tensor weight() const {
+    if (layers_.size() == 1) return layers_.front().first.detach();
+    std::vector<Tensor> weights;
+    for (const auto& [weight, bias] : layers_) weights.push_back(weight.detach());
+    return torch::cat(weights);
+  }
+
+  Tensor bias() const {
+    if (layers_.size() == 1) return layers_.front().second.defined() ? layers_.front().second.detach() : Tensor();
+    std::vector<Tensor> biases;
+    for (const auto& [weight, bias] : layers_) {
+      biases.push_back(bias.defined() ? bias.detach() : torch::zeros({weight.size(0)}));
+    }
+    return torch::cat(biases);
+  }
+
+  std::vector<Parameters> layers_;
+  std::int64_t out_ = 0;
+  Precision precision_;
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<const PackedLinear> packed_;
+  mutable std::vector<std::pair<const void*, std::uint32_t>> stamps_;
+};
+
+InferenceLinear::InferenceLinear(const std::vector<Linear>& layers)
+    : InferenceLinear([&] {
+        std::vector<Parameters> parameters;
+        for (const Linear& layer : layers) parameters.emplace_back(layer->weight, layer->bias);
+        return parameters;
+      }()) {}
+
+InferenceLinear::InferenceLinear(std::vector<Parameters> layers) : state_(std::make_shared<State>(std::move(layers))) {}
+
+Tensor InferenceLinear::forward(const Tensor& x, Activation activation) const {
+  const auto function = function_of(activation);
+  const Tensor fused = run(x, function.value_or(Function::identity), {});
+  if (!fused.defined()) return activate(state_->plain(x), activation);
+  return function ? fused : activate(fused, activation);
+}
+
+Tensor InferenceLinear::forward_relu6(const Tensor& x) const {
+  const Tensor fused = run(x, Function::relu6, {});
+  return fused.defined() ? fused : state_->plain(x).clamp(0, 6);
+}
+
+Tensor InferenceLinear::forward_add(const Tensor& x, const Tensor& residual) const {
+  const Tensor fused = run(x, Function::identity, residual);
+  return fused.defined() ? fused : state_->plain(x) + residual;
+}
+
+/// Undefined: torch's own is wanted.
+Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& residual) const {
+  if (torch::GradMode::is_enabled() || !x.device().is_cpu() || x.scalar_type() != torch::kFloat32 ||
+      !has_kernel(Precision::fp32)) {
+    return {};
+  }
+  const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
+  Tensor out = torch::empty({rows.size(0), state_->out()});
+  const Tensor added = residual.defined() ? residual.reshape({-1, state_->out()}).contiguous() : Tensor();
+  state_->packed()->forward(rows, function, added, out);
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape.back() = state_->out();
+  return out.view(shape);
+}
+
+}  // namespace trine::detail

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "linear/choose.h"
+#include "linear/rows.h"
+#include "trine/encoders/transformer.h"
+#include "trine/layers.h"
+
+/// Linear layers as encoders compute them: packed, what follows them in the same pass.
+
+namespace trine::detail {
+
+/// One layer, or several with the same input side by side. Knows the parameters of its layers, not copies of them: what
+/// is loaded, trained or replaced later counts. Where gradients are recorded, and off the CPU, it is torch's own.
+class InferenceLinear {
+ public:
+  using Parameters = std::pair<torch::Tensor, torch::Tensor>;  ///< weight (out, in), bias (out) or undefined
+
+  InferenceLinear() = default;  ///< of no layer, until one is assigned
+  explicit InferenceLinear(const std::vector<Linear>& layers);
+  explicit InferenceLinear(std::vector<Parameters> layers);
+  bool is_empty() const { return state_ == nullptr; }
+
+  /// (..., in) -> (..., sum of out)
+  torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::identity) const;
+  /// The same with ReLU6.
+  torch::Tensor forward_relu6(const torch::Tensor& x) const;
+  /// The same plus `residual`, of the result's shape.
+  torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual) const;
+
+ private:
+  class State;
+  torch::Tensor run(const torch::Tensor& x, Function function, const torch::Tensor& residual) const;
+
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace trine::detail

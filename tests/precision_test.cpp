@@ -1,0 +1,148 @@
+#include "trine/precision.h"
+
+#include <cmath>
+#include <optional>
+#include <stdexcept>
+
+#include "encoder_testing.h"
+#include "trine/encoders/bert.h"
+#include "trine/encoders/gradients.h"
+#include "trine/encoders/transformer.h"
+
+namespace {
+
+using namespace trine::testing;
+using torch::Tensor;
+using trine::LoadPrecision;
+using trine::Precision;
+
+constexpr trine::TransformerKeys kKeys{.blocks = "layers",
+                                       .attention_norm = "norm1",
+                                       .query = "attention.q",
+                                       .key = "attention.k",
+                                       .value = "attention.v",
+                                       .attention_out = "attention.out",
+                                       .attention_scale = nullptr,
+                                       .feed_forward_norm = "norm2",
+                                       .expand = "fc1",
+                                       .contract = "fc2",
+                                       .feed_forward_scale = nullptr};
+
+/// Sizes that fill no tile: 2 heads of 35 channels, 150 inside.
+trine::Transformer network(Precision precision, trine::Activation activation = trine::Activation::gelu) {
+  const LoadPrecision scope(precision);
+  trine::Transformer made({.hidden_size = 70,
+                           .intermediate_size = 150,
+                           .num_hidden_layers = 3,
+                           .num_attention_heads = 2,
+                           .hidden_act = activation},
+                          kKeys);
+  torch::manual_seed(3);
+  trine::reset_parameters(*made);
+  made->eval();
+  return made;
+}
+
+Tensor inputs(std::int64_t rows, std::int64_t steps = 5) {
+  torch::manual_seed(4);
+  return torch::randn({rows, steps, 70});
+}
+
+Tensor infer(const trine::Transformer& made, const Tensor& x) {
+  const torch::NoGradGuard no_grad;
+  return made->forward(x);
+}
+
+double least_cosine(const Tensor& a, const Tensor& b) {
+  return torch::cosine_similarity(a, b, -1).min().item<double>();
+}
+
+class EachPrecision : public testing::TestWithParam<Precision> {
+ protected:
+  void SetUp() override {
+    if (!trine::supports(GetParam())) {
+      GTEST_SKIP() << "this machine does not compute in " << trine::to_string(GetParam());
+    }
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Precision, EachPrecision, testing::Values(Precision::fp32, Precision::bf16, Precision::int8),
+                         [](const auto& info) { return std::string(trine::to_string(info.param)); });
+
+TEST_P(EachPrecision, ActivationsAreThoseOfTorch) {
+  const double bar = GetParam() == Precision::fp32 ? 1 - 1e-6 : GetParam() == Precision::bf16 ? 0.9999 : 0.999;
+  for (const auto activation :
+       {trine::Activation::gelu, trine::Activation::gelu_tanh, trine::Activation::quick_gelu, trine::Activation::relu,
+        trine::Activation::silu, trine::Activation::tanh, trine::Activation::sigmoid}) {
+    const trine::Transformer made = network(GetParam(), activation);
+    const Tensor x = inputs(70);
+    const Tensor plain = made->forward(x).detach();  // with gradients: torch's own layers
+    const Tensor found = infer(made, x);
+    EXPECT_GE(least_cosine(found, plain), bar) << trine::to_string(activation);
+    if (GetParam() == Precision::fp32) EXPECT_LT(largest_difference(found, plain), 1e-5);
+    if (GetParam() != Precision::fp32) EXPECT_GT(largest_difference(found, plain), 1e-5) << "nothing was rounded";
+  }
+}
+
+TEST_P(EachPrecision, ARowDoesNotDependOnItsBatchOrTheThreads) {
+  const trine::Transformer made = network(GetParam());
+  const Tensor x = inputs(64);
+  const Tensor all = infer(made, x);
+  for (const std::int64_t rows : {1, 7, 20}) {
+    EXPECT_TRUE(infer(made, x.slice(0, 0, rows)).equal(all.slice(0, 0, rows))) << rows << " rows";
+  }
+  at::set_num_threads(2);
+  const Tensor with_two = infer(made, x);
+  at::set_num_threads(1);
+  EXPECT_TRUE(with_two.equal(all));
+}
+
+TEST_P(EachPrecision, LargeAndEmptyInputsAreAsInTorch) {
+  const trine::Transformer made = network(GetParam());
+  EXPECT_EQ(infer(made, inputs(0)).sizes(), (std::vector<std::int64_t>{0, 5, 70}));
+  for (const float scale : {1e-6f, 1e6f}) {
+    const Tensor x = inputs(3) * scale;
+    EXPECT_GE(least_cosine(infer(made, x), made->forward(x).detach()), 0.99) << scale;
+  }
+  EXPECT_TRUE(infer(made, torch::zeros({2, 5, 70})).isfinite().all().item<bool>());
+}
+
+TEST_P(EachPrecision, ChangedWeightsCount) {
+  const trine::Transformer made = network(GetParam());
+  const Tensor x = inputs(2);
+  const Tensor before = infer(made, x);
+  {
+    const torch::NoGradGuard no_grad;
+    for (Tensor& weight : made->parameters()) weight.mul_(0.5);  // as an optimiser does
+  }
+  EXPECT_GT(largest_difference(infer(made, x), before), 1e-2);
+  EXPECT_GE(least_cosine(infer(made, x), made->forward(x).detach()), 0.999);
+  for (Tensor& weight : made->parameters()) weight.set_data(weight.detach() * 2);  // as loading does
+  EXPECT_TRUE(infer(made, x).equal(before));
+}
+
+TEST(Precision, NamesAreReadAndWritten) {
+  for (const Precision each : {Precision::automatic, Precision::fp32, Precision::bf16, Precision::int8}) {
+    EXPECT_EQ(trine::precision(trine::to_string(each)), each);
+  }
+  EXPECT_EQ(refusal<std::invalid_argument>([] { trine::precision("fp64"); }),
+            "[LoadPrecision] precision is \"fp64\", wanted auto, fp32, bf16 or int8");
+  for (const double accuracy : {-0.1, 1.1, std::nan("")}) {
+    EXPECT_NE(refusal<std::invalid_argument>([&] { LoadPrecision(Precision::automatic, accuracy); }).find("accuracy"),
+              std::string::npos);
+  }
+}
+
+TEST(Precision, TheInnermostScopeHoldsAndEnds) {
+  if (!trine::supports(Precision::int8)) GTEST_SKIP() << "this machine does not compute in int8";
+  const Tensor x = inputs(4), exact = infer(network(Precision::fp32), x);
+  const LoadPrecision outer(Precision::int8);
+  EXPECT_TRUE(infer(network(Precision::fp32), x).equal(exact));
+  trine::Transformer made(
+      {.hidden_size = 70, .intermediate_size = 150, .num_hidden_layers = 3, .num_attention_heads = 2}, kKeys);
+  torch::manual_seed(3);
+  trine::reset_parameters(*made);
+  EXPECT_GT(largest_difference(infer(made, x), exact), 1e-4);
+}
+
+}  // namespace
