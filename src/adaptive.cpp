@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cmath>
 #include <random>
+#include <ranges>
+#include <span>
 
 #include "chances.h"
 #include "detail/error.h"
@@ -254,7 +256,8 @@ struct Judged {
     bool right = false;
   };
   Modalities all;
-  std::int64_t wanted = 0;                                           ///< the right product
+  std::int64_t wanted = 0;  ///< the right product
+  std::size_t set = 0;      ///< a number for that of the query, see fit_thresholds
   std::array<Answer, std::size_t{1} << kModalities.size()> answers;  ///< by subset, see `bit`
   bool complex_right = false;  ///< of all modalities; that of the only answer where there is one
 };
@@ -403,7 +406,7 @@ struct AdaptiveInference::Impl {
     };
     for (const LabelledQuery& query : sample) {
       const Evidence whole = evidence_of(query);
-      Judged judged{.all = whole.which, .wanted = number.at(query.id), .answers = {}};
+      Judged judged{.all = whole.which, .wanted = number.at(query.id), .set = 0, .answers = {}};
       std::size_t everything = 0;
       for (const Modality modality : whole.which) everything |= bit(modality);
       for (std::size_t subset = 1; subset <= everything; ++subset) {
@@ -430,10 +433,15 @@ struct AdaptiveInference::Impl {
     return result;
   }
 
-  /// `lost`: by product, right answers of the complex route that these thresholds miss, less those they win.
+  /// A query's set and product among all.
+  std::size_t place_of(const Judged& judged) const {
+    return judged.set * search->products().size() + static_cast<std::size_t>(judged.wanted);
+  }
+
+  /// `lost`: by place, right answers of the complex route that these thresholds miss, less those they win.
   OperatingPoint point(const std::vector<Judged>& sample, double confidence, double agreement,
                        std::vector<std::int64_t>* lost = nullptr) const {
-    if (lost != nullptr) lost->assign(search->products().size(), 0);
+    if (lost != nullptr) std::ranges::fill(*lost, 0);
     OperatingPoint sum{.confidence = confidence, .agreement = agreement};
     std::int64_t computed = 0, there = 0;
     std::map<Modalities, std::vector<Modality>> orders;
@@ -456,7 +464,7 @@ struct AdaptiveInference::Impl {
       (route == Route::simple ? sum.simple : route == Route::moderate ? sum.moderate : sum.complex) += 1;
       computed += static_cast<std::int64_t>(i) + 1;
       there += static_cast<std::int64_t>(last) + 1;
-      if (lost != nullptr) (*lost)[static_cast<std::size_t>(judged.wanted)] += judged.complex_right - right;
+      if (lost != nullptr) (*lost)[place_of(judged)] += judged.complex_right - right;
     }
     const auto count = static_cast<double>(sample.size());
     for (double* mean : {&sum.milliseconds, &sum.simple, &sum.moderate, &sum.complex}) *mean /= count;
@@ -629,32 +637,39 @@ struct AdaptiveInference::Impl {
     return unseen;
   }
 
-  /// The order and the thresholds that are cheapest and keep enough of the right answers, as all higher thresholds do:
-  /// among thousands of choices some keep enough by luck, but not with all their neighbours. What a choice loses
-  /// against the complex route is a sum over products, which fail each for reasons of its own; its deviation is at most
-  /// the root of the sum of their squares, and one lost answer is added, so that a small sample without any is no
-  /// proof.
-  void fit_thresholds(const std::vector<Judged>& sample, const AdaptiveFitOptions& options) {
-    const OperatingPoint whole = point(sample, kNever, kNever);
-    const double allowed = (1 - options.wanted) * static_cast<double>(whole.right);
+  /// The order and the thresholds that are cheapest and keep enough of the right answers of each set, as all higher
+  /// thresholds do: among thousands of choices some keep enough by luck, but not with all their neighbours. What a
+  /// choice loses against the complex route is a sum over products, which fail each for reasons of its own; its
+  /// deviation is at most the root of the sum of their squares, and one lost answer is added, so that a small sample
+  /// without any is no proof. `judged`: the sample by what is fitted without it.
+  void fit_thresholds(const std::vector<LabelledQuery>& sample, std::vector<Judged> judged,
+                      const AdaptiveFitOptions& options) {
+    std::map<std::string, std::size_t> sets;
+    std::vector<double> allowed;  // to be lost, by set
+    Modalities all;
+    for (std::size_t i = 0; i < sample.size(); ++i) {
+      judged[i].set = sets.emplace(sample[i].set, sets.size()).first->second;
+      allowed.resize(sets.size());
+      allowed[judged[i].set] += judged[i].complex_right ? 1 - options.wanted : 0;
+      all.insert(judged[i].all.begin(), judged[i].all.end());
+    }
+    std::vector<std::int64_t> lost(sets.size() * search->products().size());
     const double deviations = std::sqrt(2.0) * torch::erfinv(torch::tensor(2 * options.assurance - 1)).item<double>();
-    const auto keeps = [&](const std::vector<std::int64_t>& lost) {
+    const auto keeps = [&](std::size_t set) {
       double sum = 0, squares = 1;
-      for (const std::int64_t count : lost) {
+      for (const std::int64_t count :
+           std::span(lost).subspan(set * search->products().size(), search->products().size())) {
         sum += static_cast<double>(count);
         squares += static_cast<double>(count * count);
       }
-      return sum + deviations * std::sqrt(squares) <= allowed;
+      return sum + deviations * std::sqrt(squares) <= allowed[set];
     };
-    double least = whole.milliseconds;
-    Modalities all;
-    for (const Judged& judged : sample) all.insert(judged.all.begin(), judged.all.end());
+    double least = point(judged, kNever, kNever).milliseconds;
     policy.order.clear();
     AdaptivePolicy best = policy;
     best.confidence = best.agreement = kNever;
     best.order = policy.order = in_order(all);  // the cheapest first
     std::vector<Modality> permuted(all.begin(), all.end());
-    std::vector<std::int64_t> lost;
     do {
       policy.order = permuted;
       std::array<bool, kThresholds.size()> above;  // whether the same agreement keeps enough at the higher confidence
@@ -664,8 +679,8 @@ struct AdaptiveInference::Impl {
         for (std::size_t j = kThresholds.size(); j-- > 0;) {
           beside = above[j] = above[j] && beside;
           if (!beside) continue;
-          const OperatingPoint tried = point(sample, kThresholds[i], kThresholds[j], &lost);
-          beside = above[j] = keeps(lost);
+          const OperatingPoint tried = point(judged, kThresholds[i], kThresholds[j], &lost);
+          beside = above[j] = std::ranges::all_of(std::views::iota(std::size_t{0}, sets.size()), keeps);
           if (!beside || tried.milliseconds >= least) continue;
           least = tried.milliseconds;
           best.order = permuted;
@@ -805,7 +820,7 @@ AdaptiveCurve AdaptiveInference::fit(const std::vector<LabelledQuery>& sample, c
     std::ranges::nth_element(times, times.begin() + std::ssize(times) / 2);
     impl_->policy.searches[route] = times[times.size() / 2];
   }
-  impl_->fit_thresholds(impl_->judge_unseen(sample, judged, options), options);
+  impl_->fit_thresholds(sample, impl_->judge_unseen(sample, judged, options), options);
   return impl_->curve(judged);
 }
 

@@ -195,6 +195,34 @@ TEST(AdaptiveInference, TheFitKeepsTheWantedQualityOnUnseenQueriesAndSaves) {
   EXPECT_LT(unseen.chosen.towers, 0.8);
 }
 
+/// One query in five is of a set whose text names the wrong product now and then.
+TEST(AdaptiveInference, TheFitKeepsTheWantedQualityInEachSet) {
+  Sampler sampler(21);
+  const auto sample_of = [&](int count) {
+    std::vector<LabelledQuery> sample;
+    for (int i = 0; i < count; ++i) {
+      const std::int64_t wanted = sampler.product();
+      const bool misheard = i % 5 == 0 && sampler.chance(0.1);
+      sample.push_back({.id = id_of(wanted),
+                        .vectors = {{Modality::text, sampler.near((wanted + misheard) % kProducts, 0.3)},
+                                    {Modality::image, sampler.near(wanted, 0.3)}},
+                        .milliseconds = {{Modality::text, 5}, {Modality::image, 40}},
+                        .set = i % 5 == 0 ? "noisy" : "quiet"});
+    }
+    return sample;
+  };
+  std::vector<LabelledQuery> sample = sample_of(600), unseen = sample_of(600);
+  std::erase_if(unseen, [](const LabelledQuery& query) { return query.set == "quiet"; });
+  AdaptiveInference adaptive(catalogue());
+  adaptive.fit(sample, {.wanted = 0.95});
+  AdaptiveCurve noisy = adaptive.curve(unseen);
+  EXPECT_GE(noisy.chosen.quality, 0.95 * noisy.always_complex.quality);
+  for (LabelledQuery& query : sample) query.set = "";
+  adaptive.fit(sample, {.wanted = 0.95});  // of the whole, which the noisy set hardly shows in
+  noisy = adaptive.curve(unseen);
+  EXPECT_LT(noisy.chosen.quality, 0.95 * noisy.always_complex.quality);
+}
+
 /// The clip costs a little more than the others and is nearly always right.
 TEST(AdaptiveInference, TheFitBeginsWithTheTowerThatSettlesMost) {
   Sampler sampler(12);

@@ -84,12 +84,13 @@ struct LabelledQuery {
   std::string id;  ///< of the product
   std::map<Modality, torch::Tensor> vectors;
   std::map<Modality, double> milliseconds = {};  ///< of each tower, if it was measured
+  std::string set = {};                          ///< the part of the sample that it belongs to: a noise, a speaker
 };
 
 struct AdaptiveFitOptions {
-  double wanted = 0.99;    ///< of the right answers that the complex route alone would give
-  double assurance = 0.9;  ///< how sure the sample must make of it, in [0.5, 1)
-  std::uint64_t seed = 1;  ///< of the mismatched pairs
+  double wanted = 0.99;     ///< of the right answers that the complex route alone would give, in each set
+  double assurance = 0.95;  ///< how sure the sample must make of it, in [0.5, 1)
+  std::uint64_t seed = 1;   ///< of the mismatched pairs
   AdaptiveOptions search = {};
 };
 
@@ -151,10 +152,11 @@ class TRINE_API AdaptiveInference {
   std::vector<LabelledQuery> embed(const std::vector<std::pair<std::string, Inputs>>& queries) const;
 
   /// Fits the policy: chances and their corrections, costs, then the order of the towers and the thresholds that are
-  /// cheapest and keep `wanted` of the complex route's right answers with the assurance asked for; if the sample is too
-  /// small to show any, both become 1. Gives the curve of the sample. Agreement is fitted on the sample's pairs and on
-  /// as many of two different products. Errors: std::invalid_argument for a sample that is empty, of one product, or
-  /// with an unknown one, and for vectors that are not finite.
+  /// cheapest and keep `wanted` of the complex route's right answers with the assurance asked for, in each set of the
+  /// sample; if one is too small to show any (some 300 queries show 0.99), both become 1. Queries are judged by what is
+  /// fitted without those for their product. Gives the curve of the sample. Agreement is fitted on the sample's pairs
+  /// and on as many of two different products. Errors: std::invalid_argument for a sample that is empty, of one
+  /// product, or with an unknown one, and for vectors that are not finite.
   AdaptiveCurve fit(const std::vector<LabelledQuery>& sample, const AdaptiveFitOptions& options = {});
 
   /// What thresholds bring on a sample: a grid of both, and the policy's.

@@ -85,10 +85,11 @@ void bind_adaptive(py::module_& m) {
       });
 
   py::class_<LabelledQuery>(m, "LabelledQuery")
-      .def(py::init(
-          [](std::string id, std::map<Modality, torch::Tensor> vectors, std::map<Modality, double> milliseconds) {
-            return LabelledQuery{std::move(id), std::move(vectors), std::move(milliseconds)};
-          }));
+      .def(py::init([](std::string id, std::map<Modality, torch::Tensor> vectors,
+                       std::map<Modality, double> milliseconds, std::string set) {
+        return LabelledQuery{std::move(id), std::move(vectors), std::move(milliseconds), std::move(set)};
+      }))
+      .def_readwrite("set", &LabelledQuery::set);
 
   py::class_<AdaptiveInference>(m, "AdaptiveInference")
       .def(py::init([](std::shared_ptr<ProductSearch> search, const std::shared_ptr<FusionImpl>& fusion) {

@@ -730,8 +730,9 @@ class AdaptiveInference:
     def policy(self) -> dict[str, Any]: ...
 
 class LabelledQuery:
+    set: str
     def __init__(
-        self, id: str | bytes, vectors: dict[str, torch.Tensor], milliseconds: dict[str, float]
+        self, id: str | bytes, vectors: dict[str, torch.Tensor], milliseconds: dict[str, float], set: str | bytes
     ) -> None: ...
 
 class VideoUnderstanding(_Learned):

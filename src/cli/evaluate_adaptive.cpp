@@ -24,7 +24,7 @@ std::vector<LabelledQuery> embed_queries(train::FeatureStore& store, const std::
   std::vector<LabelledQuery> queries;
   for (std::size_t i = 0; i < samples.size(); ++i) {
     const auto row = static_cast<std::int64_t>(i);
-    LabelledQuery query{.id = samples[i].id, .vectors = {}, .milliseconds = {}};
+    LabelledQuery query{.id = samples[i].id, .vectors = {}, .milliseconds = {}, .set = samples[i].set};
     for (const auto& [modality, inputs] : samples[i].inputs) {
       const std::string name(to_string(modality));
       if (!data.masks.at(name)[row][0].item<bool>()) continue;  // it could not be read
@@ -147,13 +147,16 @@ void evaluate_adaptive(const CommonOptions& common, const AdaptiveEvaluation& op
     if (!order.empty()) order += ", ";
     order += to_string(modality);
   }
-  const std::string summary = "Fitted on " + std::to_string(sample.size()) + " queries for " + percent(options.wanted) +
-                              " of the complex route's right answers; measured on " + std::to_string(queries.size()) +
-                              ": the fitted point keeps " + percent(chosen.quality / complex.quality) + " at " +
-                              percent(chosen.milliseconds / complex.milliseconds) + " of its mean cost and " +
-                              percent(chosen.towers) + " of the towers, in the order " + order +
-                              ". Chance: " + fixed(1.0 / static_cast<double>(search->size()), 4) +
-                              ". Milliseconds: " + costs.substr(2) + ".";
+  const std::string summary =
+      "Fitted on " + std::to_string(sample.size()) + " queries for " + percent(options.wanted) +
+      " of the complex route's right answers in each set; measured on " + std::to_string(queries.size()) +
+      ": the fitted point keeps " + percent(chosen.quality / complex.quality) + " at " +
+      percent(chosen.milliseconds / complex.milliseconds) + " of its mean cost and " + percent(chosen.towers) +
+      " of the towers, in the order " + order + "." +
+      (adaptive.policy().confidence < 1
+           ? ""
+           : " The sample, or a set of it, is too small to show that a saving keeps so much.") +
+      " Chance: " + fixed(1.0 / static_cast<double>(search->size()), 4) + ". Milliseconds: " + costs.substr(2) + ".";
   Json json{
       {"model", model.name()},     {"sample", options.sample}, {"manifest", options.manifest},
       {"wanted", options.wanted},  {"order", order},           {"chance", 1.0 / static_cast<double>(search->size())},

@@ -96,6 +96,15 @@ def test_queries_are_embedded_and_timed(search):
     assert curve["always_simple"]["quality"] == 1 and adaptive.policy["towers"]["text"] > 0
 
 
+def test_each_set_of_a_sample_must_show_it(search, vectors):
+    adaptive = trine.AdaptiveInference(search)
+    rows = sample(vectors, 400)
+    adaptive.fit(rows, wanted=0.9)
+    assert adaptive.policy["confidence"] < 1
+    adaptive.fit([row | {"set": "rare" if i < 5 else "usual"} for i, row in enumerate(rows)], wanted=0.9)
+    assert adaptive.policy["confidence"] == 1  # five queries show nothing
+
+
 def test_a_fusion_may_be_given(search, vectors, tmp_path):
     fusion = trine.fusion.AttentionFusion(["image", "text"], hidden_dim=DIM, num_heads=4, ff_dim=32)
     fusion.save(tmp_path / "fusion")
@@ -116,6 +125,7 @@ def test_bad_samples_are_refused(search, vectors):
         ([{"text": "x"}], "must be a dict with the id"),
         ([{"id": "lemon", "smell": "x"}], "smell"),
         ([{"id": "lemon"}], "no modality"),
+        ([{"id": "lemon", "text": "x", "set": "\ud800"}], "valid Unicode"),
         ([*rows, {"id": "gold", "vectors": rows[0]["vectors"]}], "query 10"),
         ([*rows, {"id": "lemon", "vectors": {"text": torch.full((DIM,), math.nan)}}], "finite"),
         ([rows[0], rows[0]], "two products"),
