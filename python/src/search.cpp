@@ -42,23 +42,23 @@ std::span<const float> values(const Floats& vector) { return {vector.data(), sta
 
 constexpr std::array kPrecisions = {"fp32", "fp16", "int8"};
 
-Precision precision_of(const std::string& name) {
+VectorType precision_of(const std::string& name) {
   const auto found = std::ranges::find(kPrecisions, name);
   if (found == kPrecisions.end()) throw std::invalid_argument("Wanted the precision fp32, fp16 or int8, got " + name);
-  return static_cast<Precision>(found - kPrecisions.begin());
+  return static_cast<VectorType>(found - kPrecisions.begin());
 }
 
-const char* name_of(Precision precision) { return kPrecisions[static_cast<std::size_t>(precision)]; }
+const char* name_of(VectorType precision) { return kPrecisions[static_cast<std::size_t>(precision)]; }
 
-std::optional<Precision> precision_of(const std::optional<std::string>& name) {
+std::optional<VectorType> precision_of(const std::optional<std::string>& name) {
   return name ? std::optional(precision_of(*name)) : std::nullopt;
 }
 
 using Found = std::vector<std::pair<std::string, float>>;
 
 /// queries: (N, dim)
-std::vector<Found> search(const Index& index, std::span<const float> queries, std::int64_t k, SearchOptions options,
-                          const std::optional<std::unordered_set<std::string>>& allowed) {
+std::vector<Found> search(const Index& index, std::span<const float> queries, std::int64_t k,
+                          IndexSearchOptions options, const std::optional<std::unordered_set<std::string>>& allowed) {
   if (allowed) options.keep = [&](std::string_view id) { return allowed->contains(std::string(id)); };
   std::vector<Found> all;
   for (std::vector<Match>& matches : index.search_many(queries, k, options)) {
@@ -85,9 +85,10 @@ void bind_search(py::module_& m) {
                       const std::filesystem::path& path) { self.read([&](const Index& index) { index.save(path); }); })
       .def_property_readonly("dim",
                              [](const SharedIndex& self) { return self.read([](const Index& i) { return i.dim(); }); })
-      .def_property_readonly(
-          "precision",
-          [](const SharedIndex& self) { return name_of(self.read([](const Index& i) { return i.options(); }).precision); })
+      .def_property_readonly("precision",
+                             [](const SharedIndex& self) {
+                               return name_of(self.read([](const Index& i) { return i.options(); }).precision);
+                             })
       .def_property_readonly("rescore",
                              [](const SharedIndex& self) {
                                const auto kept = self.read([](const Index& i) { return i.options(); }).rescore;
@@ -111,7 +112,7 @@ void bind_search(py::module_& m) {
            [](const SharedIndex& self, const Floats& queries, std::int64_t k,
               const std::optional<std::unordered_set<std::string>>& allowed, std::int64_t ef, bool exact,
               std::int64_t threads) {
-             const SearchOptions options{.ef = ef, .exact = exact, .threads = threads};
+             const IndexSearchOptions options{.ef = ef, .exact = exact, .threads = threads};
              return self.read([&](const Index& i) { return search(i, values(queries), k, options, allowed); });
            })
       .def("build_graph",

@@ -221,9 +221,8 @@ bool Graph::walk(const Rows& rows, const CodeQuery& query, std::size_t ef, RowFi
 /// lead into all directions.
 std::vector<std::uint32_t> Graph::pick(Walker& walker, std::vector<Near> candidates, std::size_t wanted) const {
   std::vector<std::uint32_t> picked;
-  std::ranges::sort(candidates, [](const Near& a, const Near& b) {
-    return a.score != b.score ? a.score > b.score : a.row < b.row;
-  });
+  std::ranges::sort(
+      candidates, [](const Near& a, const Near& b) { return a.score != b.score ? a.score > b.score : a.row < b.row; });
   for (const Near& candidate : candidates) {
     if (picked.size() == wanted) break;
     const float scale = walker.rows->scales.data()[candidate.row];
@@ -266,9 +265,7 @@ void Graph::make_room(std::span<const std::uint8_t> levels) {
   upper_.resize(numbers);
 }
 
-void Graph::find_entry() {
-  entry_ = static_cast<std::uint32_t>(std::ranges::max_element(levels_) - levels_.begin());
-}
+void Graph::find_entry() { entry_ = static_cast<std::uint32_t>(std::ranges::max_element(levels_) - levels_.begin()); }
 
 void Graph::insert(const Rows& rows, std::span<const std::string* const> ids, std::size_t threads) {
   struct Found {
@@ -281,7 +278,8 @@ void Graph::insert(const Rows& rows, std::span<const std::string* const> ids, st
     const std::size_t top = before == 0 ? 0 : levels_[entry_];
     std::vector<std::uint8_t> levels;
     for (std::size_t i = 0; i < batch; ++i) {
-      const double level = -std::log(chance_of(*ids[before + i])) / std::log(static_cast<double>(std::max<std::size_t>(m_, 2)));
+      const double level =
+          -std::log(chance_of(*ids[before + i])) / std::log(static_cast<double>(std::max<std::size_t>(m_, 2)));
       levels.push_back(static_cast<std::uint8_t>(std::min(level, static_cast<double>(kMostGraphLevels - 1))));
     }
 
@@ -298,7 +296,8 @@ void Graph::insert(const Rows& rows, std::span<const std::string* const> ids, st
         std::vector<std::uint32_t> earlier(i);
         std::iota(earlier.begin(), earlier.end(), static_cast<std::uint32_t>(before));
         std::vector<Near> mates;  // of the same batch
-        walker.score(query, earlier, [&](std::uint32_t other, float score) { mates.push_back({score * scale, other}); });
+        walker.score(query, earlier,
+                     [&](std::uint32_t other, float score) { mates.push_back({score * scale, other}); });
         found[i].links.resize(levels[i] + std::size_t{1});
         if (before != 0) descend(walker, query, std::min<std::size_t>(levels[i], top));
         for (std::size_t level = levels[i] + std::size_t{1}; level-- > 0;) {

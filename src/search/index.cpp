@@ -48,7 +48,7 @@ using Rows = std::unordered_map<std::string, std::size_t, IdHash, std::equal_to<
 }  // namespace
 
 struct Index::Impl {
-  IndexOptions options;
+  IndexForm options;
   detail::Rows vectors;
   Rows rows;                            // id -> row
   std::vector<const std::string*> ids;  // row -> id, the key in `rows`, which keeps its address; null: removed
@@ -56,7 +56,7 @@ struct Index::Impl {
   std::optional<detail::Graph> graph;
   std::map<std::string, std::string> metadata;
 
-  Impl(std::size_t dim, const IndexOptions& chosen) : options(chosen), vectors(dim, chosen.precision, chosen.rescore) {}
+  Impl(std::size_t dim, const IndexForm& chosen) : options(chosen), vectors(dim, chosen.precision, chosen.rescore) {}
 
   std::size_t dim() const { return vectors.dim; }
   std::size_t size() const { return rows.size(); }
@@ -81,8 +81,7 @@ struct Index::Impl {
   void check_kept(const char* who, std::span<const float> vector) const {
     check(who, "vector", vector);
     if (!vectors.has_halves) return;
-    const auto bad =
-        std::ranges::find_if(vector, [](float value) { return std::fabs(value) > detail::kLargestHalf; });
+    const auto bad = std::ranges::find_if(vector, [](float value) { return std::fabs(value) > detail::kLargestHalf; });
     if (bad != vector.end()) {
       detail::bad_argument(who, "fp16 holds values up to ", detail::kLargestHalf, ", value ", bad - vector.begin(),
                            " of the vector is ", *bad);
@@ -179,7 +178,7 @@ struct Index::Impl {
   }
 
   std::vector<std::vector<Match>> search(const char* who, std::span<const float> queries, std::int64_t wanted,
-                                         const SearchOptions& how) const {
+                                         const IndexSearchOptions& how) const {
     if (wanted < 1) detail::bad_argument(who, "k must be at least 1, got ", wanted);
     check_range(who, "ef", how.ef, 0, kMostEf);
     check_range(who, "threads", how.threads, 0, kMostThreads);
@@ -238,7 +237,7 @@ struct Index::Impl {
   }
 };
 
-Index::Index(std::int64_t dim, const IndexOptions& options) {
+Index::Index(std::int64_t dim, const IndexForm& options) {
   Impl::check_range("Index", "the dimension", dim, 1, detail::kMaxIndexDim);
   if (options.rescore && *options.rescore >= options.precision) {
     detail::bad_argument("Index", "what is kept for rescoring must be more exact than what is scanned");
@@ -252,7 +251,7 @@ Index::~Index() = default;
 
 std::int64_t Index::dim() const { return static_cast<std::int64_t>(impl_->dim()); }
 std::int64_t Index::size() const { return static_cast<std::int64_t>(impl_->size()); }
-const IndexOptions& Index::options() const { return impl_->options; }
+const IndexForm& Index::options() const { return impl_->options; }
 
 void Index::add(std::string_view id, std::span<const float> vector) {
   const std::string copy(id);
@@ -336,17 +335,18 @@ std::vector<std::string> Index::ids() const {
 
 std::vector<Match> Index::search(std::span<const float> query, std::int64_t k,
                                  const std::function<bool(std::string_view id)>& keep) const {
-  return search(query, k, SearchOptions{.keep = keep});
+  return search(query, k, IndexSearchOptions{.keep = keep});
 }
 
-std::vector<Match> Index::search(std::span<const float> query, std::int64_t k, const SearchOptions& options) const {
+std::vector<Match> Index::search(std::span<const float> query, std::int64_t k,
+                                 const IndexSearchOptions& options) const {
   constexpr const char* kWho = "Index::search";
   impl_->check(kWho, "query", query);
   return std::move(impl_->search(kWho, query, k, options)[0]);
 }
 
 std::vector<std::vector<Match>> Index::search_many(std::span<const float> queries, std::int64_t k,
-                                                   const SearchOptions& options) const {
+                                                   const IndexSearchOptions& options) const {
   constexpr const char* kWho = "Index::search_many";
   if (queries.size() % impl_->dim() != 0) {
     detail::bad_argument(kWho, "queries need ", impl_->dim(), " values each, got ", queries.size(), " values");
@@ -370,8 +370,8 @@ void Index::drop_graph() {
   if (!impl_->graph) return;
   impl_->graph.reset();
   if (impl_->gone > 0) impl_->clear_gone();
-  const IndexOptions& options = impl_->options;
-  if (options.precision != Precision::int8) impl_->vectors.drop_codes();
+  const IndexForm& options = impl_->options;
+  if (options.precision != VectorType::int8) impl_->vectors.drop_codes();
 }
 
 bool Index::has_graph() const { return impl_->graph.has_value(); }
@@ -381,9 +381,9 @@ const std::map<std::string, std::string>& Index::metadata() const { return impl_
 
 void Index::save(const std::filesystem::path& path) const {
   const std::vector<std::uint32_t> sorted = impl_->sorted_rows();
-  detail::write_index_file("Index::save", path,
-                           {impl_->options, impl_->vectors, sorted, impl_->ids, impl_->graph ? &*impl_->graph : nullptr,
-                            impl_->metadata});
+  detail::write_index_file(
+      "Index::save", path,
+      {impl_->options, impl_->vectors, sorted, impl_->ids, impl_->graph ? &*impl_->graph : nullptr, impl_->metadata});
 }
 
 Index Index::load(const std::filesystem::path& path, bool mapped) {

@@ -66,7 +66,7 @@ struct Header {
   std::uint32_t version = 1;
   std::uint64_t dim = 0;
   std::uint64_t records = 0;
-  IndexOptions options;
+  IndexForm options;
   std::uint64_t m = 0;  // 0: no graph
   std::uint64_t ef_construction = 0;
   std::array<std::uint64_t, kSections> bytes = {};
@@ -77,8 +77,8 @@ struct Header {
   /// What the options say about the sections whose sizes follow from the counts.
   void fill() {
     const Rows rows(dim, options.precision, options.rescore);
-    there = {rows.has_floats, rows.has_halves, rows.has_codes || m != 0, rows.has_codes || m != 0, true, true,
-             m != 0,          m != 0,          m != 0};
+    there = {rows.has_floats, rows.has_halves, rows.has_codes || m != 0, rows.has_codes || m != 0, true, true, m != 0,
+             m != 0,          m != 0};
     const auto set = [&](Section section, std::uint64_t size) { bytes[section] = there[section] ? size : 0; };
     set(kFloats, records * dim * sizeof(float));
     set(kHalves, records * dim * sizeof(Half));
@@ -111,7 +111,7 @@ std::vector<std::byte> encode(const Header& header) {
     put(&bytes[40], header.bytes[kIds]);
     put(&bytes[48], header.bytes[kMetadata]);
   } else {
-    const auto code = [](Precision precision) { return static_cast<std::uint8_t>(1 + static_cast<int>(precision)); };
+    const auto code = [](VectorType precision) { return static_cast<std::uint8_t>(1 + static_cast<int>(precision)); };
     put(&bytes[32], code(header.options.precision));
     put(&bytes[33], header.options.rescore ? code(*header.options.rescore) : std::uint8_t{0});
     put(&bytes[36], static_cast<std::uint32_t>(header.m));
@@ -197,8 +197,8 @@ Header read_header(const char* who, const fs::path& path, Source& file) {
   if (!first) {
     const auto scanned = get<std::uint8_t>(&bytes[32]), kept = get<std::uint8_t>(&bytes[33]);
     if (scanned < 1 || scanned > 3 || kept >= scanned) senseless();
-    header.options.precision = static_cast<Precision>(scanned - 1);
-    if (kept != 0) header.options.rescore = static_cast<Precision>(kept - 1);
+    header.options.precision = static_cast<VectorType>(scanned - 1);
+    if (kept != 0) header.options.rescore = static_cast<VectorType>(kept - 1);
     header.m = get<std::uint32_t>(&bytes[36]);
     header.ef_construction = get<std::uint32_t>(&bytes[40]);
     if (header.m > kMostGraphLinks || header.m == 1 || (header.m == 0) != (header.ef_construction == 0)) senseless();
@@ -333,7 +333,8 @@ class SectionReader {
     std::vector<std::byte> end(header_.padded(size() + kSumBytes) - size());
     file_.read(end);
     if (get<std::uint32_t>(end.data()) != sum) damaged("the checksum does not match");
-    const bool zero = std::ranges::all_of(std::span(end).subspan(kSumBytes), [](std::byte b) { return b == std::byte{}; });
+    const bool zero =
+        std::ranges::all_of(std::span(end).subspan(kSumBytes), [](std::byte b) { return b == std::byte{}; });
     if (!zero) damaged("there are bytes after its end");
   }
 
@@ -430,7 +431,7 @@ void write_index_file(const char* who, const fs::path& path, const IndexParts& p
   std::optional<Graph> graph;
   if (parts.graph != nullptr) graph = parts.graph->of_rows(parts.vectors, parts.order);
   const Rows& rows = parts.vectors;
-  Header header{.version = parts.options.precision == Precision::fp32 && !graph ? 1u : 2u,
+  Header header{.version = parts.options.precision == VectorType::fp32 && !graph ? 1u : 2u,
                 .dim = rows.dim,
                 .records = parts.order.size(),
                 .options = parts.options,

@@ -23,7 +23,7 @@ inline constexpr std::size_t kMaxIndexMetadataBytes = std::size_t{256} << 20;
 
 /// What is written: the rows in the order of their ids.
 struct IndexParts {
-  const IndexOptions& options;
+  const IndexForm& options;
   const Rows& vectors;
   std::span<const std::uint32_t> order;     ///< new row -> row, ascending by id
   std::span<const std::string* const> ids;  ///< by row
@@ -32,7 +32,7 @@ struct IndexParts {
 };
 
 struct IndexContent {
-  IndexOptions options;
+  IndexForm options;
   Rows vectors;                  ///< finite
   std::vector<std::string> ids;  ///< ascending, each once
   std::optional<Graph> graph;

@@ -8,6 +8,9 @@ namespace trine::detail {
 /// Rows of half-precision floats are kept as their bits.
 using Half = std::uint16_t;
 
+/// What a scan reads next is asked for this many bytes ahead, across the pages at which the processor's guess ends.
+inline constexpr std::size_t kAhead = 4096;
+
 /// The loops that read the vectors, once for each instruction set. Float scores may differ in their last bits from one
 /// to the next: they choose candidates, within a bound (scan.h), and never reach the caller. Sums of codes are exact.
 struct Kernels {

@@ -30,7 +30,9 @@ struct Isa {
   TRINE_INLINE Vector zero() { return _mm512_setzero_ps(); }
   TRINE_INLINE Vector all(float value) { return _mm512_set1_ps(value); }
   TRINE_INLINE Vector load(const float* from) { return _mm512_loadu_ps(from); }
-  TRINE_INLINE Vector load(const Half* from) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))); }
+  TRINE_INLINE Vector load(const Half* from) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  }
   TRINE_INLINE float load_one(const float* from) { return *from; }
   TRINE_INLINE float load_one(const Half* from) { return _cvtsh_ss(*from); }
   TRINE_INLINE void store(float* to, Vector vector) { _mm512_storeu_ps(to, vector); }
@@ -56,7 +58,11 @@ TRINE_INLINE std::int32_t sum_of_codes(const std::int8_t* query, const std::uint
 
 TRINE_TARGET void score_codes(const std::int8_t* query, const std::uint8_t* rows, std::size_t count, std::size_t stride,
                               std::int32_t* sums) {
-  for (std::size_t row = 0; row < count; ++row) sums[row] = sum_of_codes(query, rows + row * stride, stride);
+  for (std::size_t row = 0; row < count; ++row) {
+    const std::uint8_t* codes = rows + row * stride;
+    for (std::size_t at = 0; at < stride; at += 64) __builtin_prefetch(codes + kAhead + at, 0, 2);
+    sums[row] = sum_of_codes(query, codes, stride);
+  }
 }
 
 TRINE_TARGET void score_codes_at(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride,
@@ -81,6 +87,10 @@ TRINE_TARGET void code_tile(const std::int8_t* panel, const std::uint8_t* rows, 
     for (std::size_t part = 0; part < kVectors; ++part) sums[row][part] = _mm512_setzero_si512();
   }
   for (std::size_t i = 0; i < stride; i += 4) {
+    if (i % 64 == 0) {  // the rows of the next tile
+#pragma GCC unroll 16
+      for (std::size_t row = 0; row < kRows; ++row) __builtin_prefetch(rows + (kRows + row) * stride + i);
+    }
     __m512i queries[kVectors];
 #pragma GCC unroll 2
     for (std::size_t part = 0; part < kVectors; ++part) {

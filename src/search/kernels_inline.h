@@ -9,12 +9,22 @@ constexpr std::size_t kLanes = Isa::kLanes;
 constexpr std::size_t kUnit = 16;  // a panel's width is a multiple of this
 
 template <typename Value>
+TRINE_TARGET inline void fetch_ahead(const Value* values) {
+  const char* bytes = reinterpret_cast<const char*>(values) + kAhead;
+  __builtin_prefetch(bytes, 0, 2);
+  if constexpr (kLanes * 4 * sizeof(Value) > 64) __builtin_prefetch(bytes + 64, 0, 2);
+  if constexpr (kLanes * 4 * sizeof(Value) > 128) __builtin_prefetch(bytes + 128, 0, 2);
+  if constexpr (kLanes * 4 * sizeof(Value) > 192) __builtin_prefetch(bytes + 192, 0, 2);
+}
+
+template <typename Value>
 TRINE_TARGET void score_rows(const float* query, const Value* rows, std::size_t count, std::size_t dim, float* scores) {
   for (std::size_t row = 0; row < count; ++row) {
     const Value* values = rows + row * dim;
     Vector sums[4] = {Isa::zero(), Isa::zero(), Isa::zero(), Isa::zero()};  // enough to hide the latency of an addition
     std::size_t i = 0;
     for (; i + 4 * kLanes <= dim; i += 4 * kLanes) {
+      fetch_ahead(values + i);
 #pragma GCC unroll 4
       for (std::size_t part = 0; part < 4; ++part) {
         sums[part] = Isa::fma(Isa::load(query + i + part * kLanes), Isa::load(values + i + part * kLanes), sums[part]);
@@ -38,6 +48,10 @@ TRINE_TARGET void panel_tile(const float* panel, std::size_t width, const float*
     for (std::size_t part = 0; part < kVectors; ++part) sums[row][part] = Isa::zero();
   }
   for (std::size_t i = 0; i < dim; ++i) {
+    if (i % 16 == 0) {  // the rows of the next tile
+#pragma GCC unroll 16
+      for (std::size_t row = 0; row < kRows; ++row) __builtin_prefetch(rows + (kRows + row) * dim + i);
+    }
     Vector queries[kVectors];
 #pragma GCC unroll 4
     for (std::size_t part = 0; part < kVectors; ++part) queries[part] = Isa::load(panel + i * width + part * kLanes);

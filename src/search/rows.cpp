@@ -60,11 +60,11 @@ float quantise(std::span<const float> values, std::int8_t* codes, std::size_t st
   return static_cast<float>(static_cast<double>(largest) / kLargestCode);
 }
 
-Rows::Rows(std::size_t values, Precision scanned, std::optional<Precision> kept) : dim(values) {
-  const auto wanted = [&](Precision precision) { return scanned == precision || kept == precision; };
-  has_floats = wanted(Precision::fp32);
-  has_halves = wanted(Precision::fp16);
-  has_codes = wanted(Precision::int8);
+Rows::Rows(std::size_t values, VectorType scanned, std::optional<VectorType> kept) : dim(values) {
+  const auto wanted = [&](VectorType precision) { return scanned == precision || kept == precision; };
+  has_floats = wanted(VectorType::fp32);
+  has_halves = wanted(VectorType::fp16);
+  has_codes = wanted(VectorType::int8);
 }
 
 template <typename Function>
@@ -115,7 +115,10 @@ std::span<const float> Rows::read(std::size_t row, std::vector<float>& buffer) c
     kernels().widen(halves.data() + row * dim, dim, buffer.data());
   } else {
     const std::uint8_t* from = codes.data() + row * stride();
-    for (std::size_t i = 0; i < dim; ++i) buffer[i] = static_cast<float>(from[i] - 128) * scales.data()[row];
+    constexpr float kLargest = std::numeric_limits<float>::max();  // which the largest code may exceed by its rounding
+    for (std::size_t i = 0; i < dim; ++i) {
+      buffer[i] = std::clamp(static_cast<float>(from[i] - 128) * scales.data()[row], -kLargest, kLargest);
+    }
   }
   return buffer;
 }

@@ -101,7 +101,7 @@ struct Rows {
   Column<float> scales;        ///< (count)
   double largest_norm = 0;     ///< at least that of each row
 
-  Rows(std::size_t values, Precision scanned, std::optional<Precision> kept);
+  Rows(std::size_t values, VectorType scanned, std::optional<VectorType> kept);
 
   std::size_t stride() const { return code_stride(dim); }
   void add(std::span<const float> values);  ///< all or nothing

@@ -10,8 +10,8 @@ namespace trine::detail {
 
 namespace {
 
-constexpr std::size_t kBlockRows = 240;   // with their scores they stay in the second-level cache; 12 and 6 divide it
-constexpr std::size_t kPanelFrom = 4;     // fewer queries are scored one by one
+constexpr std::size_t kBlockRows = 240;    // with their scores they stay in the second-level cache; 12 and 6 divide it
+constexpr std::size_t kPanelFrom = 4;      // fewer queries are scored one by one
 constexpr std::size_t kMostQueries = 512;  // in one pass
 constexpr std::size_t kThreadBytes = std::size_t{2} << 20;  // a thread starts in the time of a tenth of this
 constexpr std::size_t kOversample = 4, kOversampleMore = 24;
@@ -75,11 +75,12 @@ double norm_of(std::span<const float> values) {
 
 /// Twice what rounding can do to a score, for vectors of these lengths: an addition or multiplication is off by at most
 /// 2^-24 of the sum of magnitudes, which is at most the product of the lengths; a half by 2^-11 of its value.
-double margin_of(const Rows& rows, Precision scanned, double query_norm) {
-  if (scanned == Precision::int8) return 0;
+double margin_of(const Rows& rows, VectorType scanned, double query_norm) {
+  if (scanned == VectorType::int8) return 0;
   const double dim = static_cast<double>(rows.dim), product = query_norm * rows.largest_norm * 1.01;
   double error = (dim + 8) * 0x1p-24 * product + (dim + 8) * static_cast<double>(std::numeric_limits<float>::min());
-  if (scanned == Precision::fp16 && rows.has_floats) error += 0x1p-11 * product + 0x1p-25 * std::sqrt(dim) * query_norm;
+  if (scanned == VectorType::fp16 && rows.has_floats)
+    error += 0x1p-11 * product + 0x1p-25 * std::sqrt(dim) * query_norm;
   return 2 * error;
 }
 
@@ -94,20 +95,20 @@ struct Panel {
 /// A pass over all rows with some queries.
 class Pass {
  public:
-  Pass(const Rows& rows, Precision scanned, std::span<const float> queries, std::size_t k, RowFilter& filter)
+  Pass(const Rows& rows, VectorType scanned, std::span<const float> queries, std::size_t k, RowFilter& filter)
       : rows_(rows), scanned_(scanned), queries_(queries), count_(queries.size() / rows.dim), k_(k), filter_(filter) {
-    if (scanned == Precision::int8) {
+    if (scanned == VectorType::int8) {
       for (std::size_t q = 0; q < count_; ++q) codes_.emplace_back(query(q), rows.stride());
     }
-    if (count_ >= kPanelFrom && (scanned != Precision::int8 || kernels_.panel_codes != nullptr)) make_panels();
+    if (count_ >= kPanelFrom && (scanned != VectorType::int8 || kernels_.panel_codes != nullptr)) make_panels();
   }
 
   std::vector<std::vector<std::uint32_t>> run(std::size_t wanted_threads) {
-    const std::size_t width = scanned_ == Precision::fp32   ? rows_.dim * sizeof(float)
-                              : scanned_ == Precision::fp16 ? rows_.dim * sizeof(Half)
-                                                            : rows_.stride();
-    const std::size_t pieces = std::max(rows_.count * width * std::max<std::size_t>(count_ / 8, 1) / kThreadBytes,
-                                        std::size_t{1});
+    const std::size_t width = scanned_ == VectorType::fp32   ? rows_.dim * sizeof(float)
+                              : scanned_ == VectorType::fp16 ? rows_.dim * sizeof(Half)
+                                                             : rows_.stride();
+    const std::size_t pieces =
+        std::max(rows_.count * width * std::max<std::size_t>(count_ / 8, 1) / kThreadBytes, std::size_t{1});
     const std::size_t threads = threads_for(wanted_threads, pieces);
     std::vector<std::vector<Collector>> found(threads);
     std::atomic<std::size_t> next = 0;
@@ -139,9 +140,11 @@ class Pass {
  private:
   struct Scratch {
     explicit Scratch(const Pass& pass)
-        : scores(kBlockRows * std::max<std::size_t>(pass.kernels_.panel, 1)), sums(kBlockRows), hits(kBlockRows),
+        : scores(kBlockRows * std::max<std::size_t>(pass.kernels_.panel, 1)),
+          sums(kBlockRows),
+          hits(kBlockRows),
           thresholds(pass.kernels_.panel) {
-      if (pass.scanned_ == Precision::fp16 && !pass.panels_.empty()) wide.resize(kBlockRows * pass.rows_.dim);
+      if (pass.scanned_ == VectorType::fp16 && !pass.panels_.empty()) wide.resize(kBlockRows * pass.rows_.dim);
     }
     std::vector<float, LargeAllocator<float>> scores, wide;
     std::vector<std::int32_t> sums;
@@ -156,14 +159,14 @@ class Pass {
     for (std::size_t first = 0; first < count_;) {
       Panel panel{.first = first, .queries = std::min(kernels_.panel, count_ - first)};
       panel.width = panel.queries <= kUnit ? kUnit : kernels_.panel;
-      if (scanned_ == Precision::int8) {
+      if (scanned_ == VectorType::int8) {
         panel.codes.resize(panel.width * rows_.stride());
         panel.offsets.resize(panel.width);
       } else {
         panel.floats.resize(panel.width * rows_.dim);
       }
       for (std::size_t q = 0; q < panel.queries; ++q) {
-        if (scanned_ == Precision::int8) {
+        if (scanned_ == VectorType::int8) {
           const CodeQuery& codes = codes_[first + q];
           panel.offsets[q] = codes.offset;
           for (std::size_t i = 0; i < rows_.stride(); ++i) {
@@ -183,15 +186,15 @@ class Pass {
       for (std::size_t q = 0; q < count_; ++q) one_query(q, begin, count, collectors[q], scratch);
       return;
     }
-    const float* floats = scanned_ == Precision::fp32 ? rows_.floats.data() + begin * rows_.dim : scratch.wide.data();
-    if (scanned_ == Precision::fp16) {
+    const float* floats = scanned_ == VectorType::fp32 ? rows_.floats.data() + begin * rows_.dim : scratch.wide.data();
+    if (scanned_ == VectorType::fp16) {
       kernels_.widen(rows_.halves.data() + begin * rows_.dim, count * rows_.dim, scratch.wide.data());
     }
     for (const Panel& panel : panels_) {
       for (std::size_t q = 0; q < kernels_.panel; ++q) {
         scratch.thresholds[q] = q < panel.queries ? collectors[panel.first + q].threshold() : kNever;
       }
-      if (scanned_ == Precision::int8) {
+      if (scanned_ == VectorType::int8) {
         kernels_.panel_codes(panel.codes.data(), panel.width, rows_.codes.data() + begin * rows_.stride(), count,
                              rows_.stride(), panel.offsets.data(), rows_.scales.data() + begin,
                              scratch.thresholds.data(), scratch.scores.data(), scratch.hits.data());
@@ -210,14 +213,14 @@ class Pass {
 
   void one_query(std::size_t q, std::size_t begin, std::size_t count, Collector& collector, Scratch& scratch) const {
     float* scores = scratch.scores.data();
-    if (scanned_ == Precision::int8) {
+    if (scanned_ == VectorType::int8) {
       const CodeQuery& codes = codes_[q];
       kernels_.score_codes(codes.codes.data(), rows_.codes.data() + begin * rows_.stride(), count, rows_.stride(),
                            scratch.sums.data());
       for (std::size_t i = 0; i < count; ++i) {
         scores[i] = static_cast<float>(scratch.sums[i] - codes.offset) * rows_.scales.data()[begin + i];
       }
-    } else if (scanned_ == Precision::fp16) {
+    } else if (scanned_ == VectorType::fp16) {
       kernels_.score_halves(query(q).data(), rows_.halves.data() + begin * rows_.dim, count, rows_.dim, scores);
     } else {
       kernels_.score_floats(query(q).data(), rows_.floats.data() + begin * rows_.dim, count, rows_.dim, scores);
@@ -231,7 +234,7 @@ class Pass {
 
   const Kernels& kernels_ = kernels();
   const Rows& rows_;
-  Precision scanned_;
+  VectorType scanned_;
   std::span<const float> queries_;
   std::size_t count_, k_;
   RowFilter& filter_;
@@ -278,11 +281,11 @@ void CodeQuery::set_offset() {
   offset = 128 * sum;
 }
 
-std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, Precision scanned, std::span<const float> queries,
+std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, VectorType scanned, std::span<const float> queries,
                                              std::size_t k, RowFilter& filter, std::size_t threads) {
   const std::size_t count = queries.size() / rows.dim;
   std::size_t wanted = std::min(k, rows.count);
-  if (scanned == Precision::int8) wanted = std::min(wanted * kOversample + kOversampleMore, rows.count);
+  if (scanned == VectorType::int8) wanted = std::min(wanted * kOversample + kOversampleMore, rows.count);
   std::vector<std::vector<std::uint32_t>> best(count);
   if (rows.count == 0) return best;
 
@@ -291,7 +294,7 @@ std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, Precision scanned
   std::vector<float> fast_queries;
   for (std::size_t q = 0; q < count; ++q) {
     const std::span<const float> query = queries.subspan(q * rows.dim, rows.dim);
-    if (scanned == Precision::int8 || norm_of(query) * rows.largest_norm < kSafe) {
+    if (scanned == VectorType::int8 || norm_of(query) * rows.largest_norm < kSafe) {
       fast.push_back(q);
     } else {
       best[q] = scan_in_double(rows, query, std::min(k, rows.count), filter);

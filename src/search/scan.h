@@ -36,7 +36,7 @@ class RowFilter {
 /// form are there. That is certain where floats or halves are scanned: rounding cannot move a score further than the
 /// margin which is kept below the k-th. Where codes are scanned `kOversample` times as many candidates stand for it.
 /// What comes back depends on nothing but rows, query and filter. queries: (count, dim), finite
-std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, Precision scanned, std::span<const float> queries,
+std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, VectorType scanned, std::span<const float> queries,
                                              std::size_t k, RowFilter& filter, std::size_t threads);
 
 /// A query as codes: codes (stride), and 128 times their sum, which codes that are 128 too large add.

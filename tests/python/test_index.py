@@ -165,6 +165,84 @@ def test_threads_may_share_an_index(index, vectors):
     assert not errors and len(index) == 50
 
 
+def test_precisions(vectors):
+    scores = vectors @ vectors[7]
+    best = [f"id{i:02}" for i in np.argsort(-scores)[:5]]
+    for precision, rescore in (("fp32", None), ("fp16", None), ("fp16", "fp32"), ("int8", "fp16"), ("int8", "fp32")):
+        index = trine.Index(DIM, precision=precision, rescore=rescore)
+        index.add([f"id{i:02}" for i in range(50)], vectors)
+        assert (index.precision, index.rescore) == (precision, rescore)
+        assert [m.id for m in index.search(vectors[7], k=5)] == best
+        kept = np.float16 if "fp16" in (rescore or precision) else np.float32
+        assert np.array_equal(index.vector("id07"), vectors[7].astype(kept).astype(np.float32))
+    coarse = trine.Index(DIM, precision="int8")
+    coarse.add([f"id{i:02}" for i in range(50)], vectors)
+    assert np.abs(coarse.vector("id07") - vectors[7]).max() < 0.005
+    for bad in ({"precision": "fp64"}, {"rescore": "fp32"}, {"precision": "fp16", "rescore": "int8"}):
+        with pytest.raises(ValueError):
+            trine.Index(DIM, **bad)
+    with pytest.raises(ValueError, match="65504"):
+        trine.Index(2, precision="fp16").add("a", [1e6, 0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_batches_and_threads_change_nothing(precision):
+    values = np.random.default_rng(1).normal(size=(3000, 33)).astype(np.float32)
+    index = trine.Index(33, precision=precision)
+    index.add([str(i) for i in range(3000)], values)
+    one_by_one = [index.search(row, k=7, threads=1) for row in values[:40]]
+    for threads in (None, 1, 3):
+        assert index.search(values[:40], k=7, threads=threads) == one_by_one
+    assert index.search(values[:0], k=7) == []
+    assert index.search(values[:2], k=5000)[1][0].id == "1" and len(index.search(values[0], k=5000)) == 3000
+
+
+def test_a_graph_finds_what_a_scan_finds(tmp_path):
+    generator = np.random.default_rng(2)
+    values = generator.normal(size=(60, 24)).repeat(50, axis=0) + generator.normal(size=(3000, 24))
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    index = trine.Index(24)
+    index.add([str(i) for i in range(2900)], values[:2900])
+    index.build_graph(m=8, ef_construction=60)
+    index.add([str(i) for i in range(2900, 3000)], values[2900:])
+    for gone in range(0, 3000, 3):
+        index.remove(str(gone))
+    index.update("1", values[0])
+    assert index.has_graph and len(index) == 2000
+
+    def agreement(searched, **how):
+        exact, walked = searched.search(values[:200], exact=True, **how), searched.search(values[:200], ef=100, **how)
+        return np.mean([len({m.id for m in a} & {m.id for m in b}) / len(a) for a, b in zip(exact, walked)])
+
+    assert agreement(index) > 0.97
+    assert agreement(index, keep=lambda id: id.endswith("1")) > 0.97
+    assert index.search(values[0], k=1)[0].id == "1"
+    index.save(tmp_path / "graph.trine")
+    for mapped in (False, True):
+        loaded = trine.Index.load(tmp_path / "graph.trine", mapped=mapped)
+        assert loaded.has_graph and agreement(loaded) > 0.97
+        assert loaded.search(values[:9], exact=True) == index.search(values[:9], exact=True)
+        loaded.drop_graph()
+        assert not loaded.has_graph and loaded.search(values[:9]) == index.search(values[:9], exact=True)
+    for bad in ({"m": 1}, {"ef_construction": 0}, {"threads": -1}):
+        with pytest.raises(ValueError):
+            index.build_graph(**bad)
+    for bad in ({"ef": -1}, {"threads": -1}, {"k": 0}):
+        with pytest.raises(ValueError):
+            index.search(values[0], **bad)
+
+
+def test_an_empty_index_finds_nothing():
+    for precision in ("fp32", "fp16", "int8"):
+        index = trine.Index(3, precision=precision)
+        assert index.search([1, 2, 3]) == [] and index.search(np.ones((2, 3))) == [[], []]
+        index.build_graph()
+        assert index.search([1, 2, 3]) == []
+        for bad in ([np.nan, 0, 0], [1, 2], np.ones((2, 2)), np.ones((2, 3, 1))):
+            with pytest.raises(ValueError):
+                index.search(bad)
+
+
 # --- queries ----------------------------------------------------------------------------------------------------------
 
 

@@ -22,23 +22,23 @@ struct Match {
 };
 
 /// How a value of a vector is kept: 4 bytes, 2, or 1 (and 4 for each vector).
-enum class Precision { fp32, fp16, int8 };
+enum class VectorType { fp32, fp16, int8 };
 
-struct IndexOptions {
-  Precision precision = Precision::fp32;  ///< of what a search reads
+struct IndexForm {
+  VectorType precision = VectorType::fp32;  ///< of what a search reads
   /// A second, more exact form that scores what the first has found: fp32 beside fp16 (the same results as fp32 alone,
   /// read at half the cost), fp32 or fp16 beside int8.
-  std::optional<Precision> rescore = std::nullopt;
+  std::optional<VectorType> rescore = std::nullopt;
 };
 
 /// Of the graph that `Index::build_graph` makes.
 struct GraphOptions {
-  std::int64_t m = 16;  ///< links of a vector, twice as many on the lowest level; 2 to 512
+  std::int64_t m = 16;                 ///< links of a vector, twice as many on the lowest level; 2 to 512
   std::int64_t ef_construction = 200;  ///< candidates among which they are chosen; 1 to 65536
   std::int64_t threads = 0;            ///< 0: as many as there are processors; the graph does not depend on it
 };
 
-struct SearchOptions {
+struct IndexSearchOptions {
   std::function<bool(std::string_view id)> keep = {};  ///< which ids may be found; called by one thread at a time
   std::int64_t ef = 0;                                 ///< breadth of a walk over the graph; 0: 64, at least k
   bool exact = false;                                  ///< a scan also where there is a graph
@@ -58,14 +58,14 @@ struct SearchOptions {
 class TRINE_API Index {
  public:
   /// std::invalid_argument unless 1 <= dim <= 65536 and `rescore` is more exact than `precision`.
-  explicit Index(std::int64_t dim, const IndexOptions& options = {});
+  explicit Index(std::int64_t dim, const IndexForm& options = {});
   Index(Index&&) noexcept;
   Index& operator=(Index&&) noexcept;
   ~Index();
 
   std::int64_t dim() const;
   std::int64_t size() const;
-  const IndexOptions& options() const;
+  const IndexForm& options() const;
 
   /// Errors (std::invalid_argument): wrong dimension, NaN or Inf, over 65504 where fp16 is kept, empty id, id over 64
   /// KiB; add: an id that is there; update, remove, vector: one that is not.
@@ -81,10 +81,10 @@ class TRINE_API Index {
   /// The best `k` by score, best first; fewer if the index (or what `keep` leaves) is smaller.
   std::vector<Match> search(std::span<const float> query, std::int64_t k,
                             const std::function<bool(std::string_view id)>& keep = {}) const;
-  std::vector<Match> search(std::span<const float> query, std::int64_t k, const SearchOptions& options) const;
+  std::vector<Match> search(std::span<const float> query, std::int64_t k, const IndexSearchOptions& options) const;
   /// The same for each of many queries, faster than one by one. queries: (N, dim)
   std::vector<std::vector<Match>> search_many(std::span<const float> queries, std::int64_t k,
-                                              const SearchOptions& options = {}) const;
+                                              const IndexSearchOptions& options = {}) const;
 
   /// Links neighbouring vectors (HNSW), so that a search looks at a small part of them and finds most of the best; for
   /// vectors of about equal length. Later additions, updates and removals keep the graph up to date.
