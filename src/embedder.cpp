@@ -16,6 +16,8 @@
 #include "encoders/encoder_directory.h"
 #include "encoders/inputs.h"
 #include "encoders/sources.h"
+#include "encoders/text_scores.h"
+#include "encoders/videos.h"
 #include "encoders/windows.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/gradients.h"
@@ -303,6 +305,61 @@ struct Embedder::Impl {
     detail::write_atomically(kWho, to / "config.json", [&](std::ostream& out) { out << written.dump(2) << '\n'; });
   }
 
+  Tensor projected(const Tensor& features) const {
+    return image_projection.is_empty() ? features : Linear(image_projection)->forward(features);
+  }
+
+  /// Pictures -> (N, dim), not normalised
+  Tensor features_of(const char* who, const std::vector<ImageInput>& images, std::int64_t batch_size) const {
+    require(Modality::image);
+    if (batch_size < 1) detail::bad_argument(who, "batch_size must be at least 1, it is ", batch_size);
+    const auto count = static_cast<std::int64_t>(images.size());
+    Tensor features = torch::empty({count, dim});
+    for (std::int64_t first = 0; first < count; first += batch_size) {
+      const std::int64_t size = std::min(batch_size, count - first);
+      const auto batch = std::span(images).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
+      features.slice(0, first, first + size) = projected(detail::encode_images(who, *image, batch));
+    }
+    return features;
+  }
+
+  /// A video -> (dim), not normalised: of PE-AV its length counts in scores
+  Tensor features_of(const char* who, const VideoInput& video, const VideoEmbedOptions& options) const {
+    require(Modality::image);
+    const auto* together = dynamic_cast<const VideoEncoder*>(image.get());
+    std::vector<Tensor> seen;
+    const Tensor places =
+        detail::take_frames(who, video, options, together, [&](const std::vector<ImageInput>& frames) {
+          seen.push_back(together != nullptr
+                             ? together->look(torch::stack(detail::preprocess_images(who, *together, frames)))
+                             : normalise(projected(detail::encode_images(who, *image, frames))));
+        });
+    const Tensor frames = torch::cat(seen);
+    return together != nullptr ? projected(together->join(frames.index_select(0, places)).unsqueeze(0))[0]
+                               : frames.mean(0);
+  }
+
+  /// What scores texts by the features of pictures or of clips; nothing where vectors do.
+  const detail::TextScores* scores_of(Modality modality) const {
+    return modality == Modality::image   ? dynamic_cast<const detail::TextScores*>(image.get())
+           : modality == Modality::audio ? dynamic_cast<const detail::TextScores*>(audio.get())
+                                         : nullptr;
+  }
+
+  /// features (N, dim) -> (N, M)
+  static Tensor probabilities(const char* who, const detail::TextScores& scores, const Tensor& features,
+                              const std::vector<std::string>& texts) {
+    const TextEncoder& encoder = scores.texts();
+    for (const std::string& one : texts) {
+      if (const std::int64_t tokens = encoder.count_tokens(one); tokens > encoder.max_tokens()) {
+        detail::bad_argument(who, "the text ", detail::shown(one), " has ", tokens,
+                             " tokens, the model scores at most ", encoder.max_tokens());
+      }
+    }
+    const Similarity how = scores.text_similarity();
+    return (how.scale * features.mm(encoder.encode(texts).t()) + how.bias).sigmoid();
+  }
+
   /// Unit vectors of texts that fit, and of what is cut of those that do not. -> (N, dim)
   Tensor encode(const std::string& prompt, const std::vector<std::string>& texts) const {
     const Tensor features = text->encode_after(prompt, texts);
@@ -503,21 +560,10 @@ Calibration Embedder::calibration(Modality modality) const {
 }
 
 Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options) const {
-  impl_->require(Modality::image);
-  if (options.batch_size < 1)
-    detail::bad_argument("embed_images", "batch_size must be at least 1, it is ", options.batch_size);
   const torch::AutoGradMode record(RecordGradients::on());
-  const auto count = static_cast<std::int64_t>(images.size());
+  const Tensor features = impl_->features_of("embed_images", images, options.batch_size);
   if (options.coverage != nullptr) options.coverage->assign(images.size(), {.total = 1, .used = 1});
-  Tensor vectors = torch::empty({count, dim()});
-  for (std::int64_t first = 0; first < count; first += options.batch_size) {
-    const std::int64_t size = std::min(options.batch_size, count - first);
-    const auto batch = std::span(images).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
-    Tensor features = detail::encode_images("embed_images", *impl_->image, batch);
-    if (!impl_->image_projection.is_empty()) features = impl_->image_projection->forward(features);
-    vectors.slice(0, first, first + size) = normalise(features);
-  }
-  return truncated(vectors, options.truncate_dim);
+  return truncated(normalise(features), options.truncate_dim);
 }
 
 Tensor Embedder::embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options) const {
@@ -571,6 +617,17 @@ Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const Embed
   return truncated(vectors, options.truncate_dim);
 }
 
+Tensor Embedder::embed_videos(const std::vector<VideoInput>& videos, const VideoEmbedOptions& options) const {
+  impl_->require(Modality::image);
+  const torch::AutoGradMode record(RecordGradients::on());
+  Tensor features = torch::empty({std::ssize(videos), dim()});
+  for (std::size_t i = 0; i < videos.size(); ++i) {
+    features[static_cast<std::int64_t>(i)] = impl_->features_of("embed_videos", videos[i], options);
+  }
+  return truncated(normalise(features), options.truncate_dim);
+}
+
+Tensor Embedder::embed_video(const VideoInput& video) const { return embed_videos({video})[0]; }
 Tensor Embedder::embed_image(const ImageInput& image) const { return embed_images({image})[0]; }
 Tensor Embedder::embed_text(const std::string& text) const { return embed_texts({text})[0]; }
 Tensor Embedder::embed_audio(const AudioInput& audio) const { return embed_audios({audio})[0]; }
@@ -611,11 +668,21 @@ Tensor Embedder::similarity(const Tensor& a, const Tensor& b) {
   return normalise(left).mm(normalise(right).t());
 }
 
+SimilarityKind Embedder::scoring_kind(Modality modality) const {
+  const detail::TextScores* scores = impl_->scores_of(modality);
+  return scores != nullptr ? scores->text_similarity().kind : scoring(modality).kind;
+}
+
 Similarity Embedder::scoring(Modality modality) const {
   if (modality == Modality::text || !supports(modality) || !supports(Modality::text)) {
     detail::bad_argument("probabilities", "they are of pictures or clips against texts, the model in ", directory(),
                          " has ", impl_->known(), " and was asked for ", to_string(modality),
                          ": similarity() gives the cosines of any vectors");
+  }
+  if (impl_->scores_of(modality) != nullptr) {
+    detail::bad_argument("probabilities", "the model in ", directory(),
+                         " scores features whose length counts, not vectors of unit length: image_probabilities, "
+                         "audio_probabilities and video_probabilities take the inputs");
   }
   if (impl_->similarity) return *impl_->similarity;
   if (impl_->calibration.contains(modality)) return {.scale = 1 / calibration(modality).temperature};
@@ -627,6 +694,56 @@ Tensor Embedder::probabilities(Modality modality, const Tensor& vectors, const T
   const Similarity how = scoring(modality);
   const Tensor scores = how.scale * similarity(vectors, texts) + how.bias;
   return how.kind == SimilarityKind::softmax ? scores.softmax(1) : scores.sigmoid();
+}
+
+Tensor Embedder::image_probabilities(const std::vector<ImageInput>& images, const std::vector<std::string>& texts,
+                                     std::int64_t batch_size) const {
+  constexpr const char* kScores = "image_probabilities";
+  scoring_kind(Modality::image);  // refuses before anything is worked out
+  if (const auto* scores = impl_->scores_of(Modality::image)) {
+    return Impl::probabilities(kScores, *scores, impl_->features_of(kScores, images, batch_size), texts);
+  }
+  const EmbedOptions options{.batch_size = batch_size};
+  return probabilities(Modality::image, embed_images(images, options), embed_texts(texts, options));
+}
+
+Tensor Embedder::audio_probabilities(const std::vector<AudioInput>& clips,
+                                     const std::vector<std::string>& texts) const {
+  constexpr const char* kScores = "audio_probabilities";
+  scoring_kind(Modality::audio);
+  const auto* scores = impl_->scores_of(Modality::audio);
+  if (scores == nullptr) return probabilities(Modality::audio, embed_audios(clips), embed_texts(texts));
+  Tensor features = torch::empty({std::ssize(clips), dim()});
+  for (std::size_t i = 0; i < clips.size(); ++i) {
+    Coverage unused;
+    const Audio clip = impl_->sound_of(clips[i], unused).first;
+    if (clip.seconds() > impl_->audio->max_seconds()) {
+      detail::bad_argument(kScores, name_of(clips[i]), " has ", clip.seconds(),
+                           " s of sound, the model scores at most ", impl_->audio->max_seconds());
+    }
+    features[static_cast<std::int64_t>(i)] = impl_->audio->encode(clip).mean(0);
+  }
+  return Impl::probabilities(kScores, *scores, features, texts);
+}
+
+Tensor Embedder::video_probabilities(const std::vector<VideoInput>& videos, const std::vector<std::string>& texts,
+                                     const VideoEmbedOptions& options) const {
+  constexpr const char* kScores = "video_probabilities";
+  scoring_kind(Modality::image);
+  const auto* scores = impl_->scores_of(Modality::image);
+  if (scores == nullptr) {
+    const Tensor labels = embed_texts(texts, {.truncate_dim = options.truncate_dim});
+    return probabilities(Modality::image, embed_videos(videos, options), labels);
+  }
+  if (options.truncate_dim != 0) {
+    detail::bad_argument(kScores, "truncate_dim is ", options.truncate_dim,
+                         ", the model scores whole features: wanted 0");
+  }
+  Tensor features = torch::empty({std::ssize(videos), dim()});
+  for (std::size_t i = 0; i < videos.size(); ++i) {
+    features[static_cast<std::int64_t>(i)] = impl_->features_of(kScores, videos[i], options);
+  }
+  return Impl::probabilities(kScores, *scores, features, texts);
 }
 
 Tensor Embedder::preprocess_image(const ImageInput& image) const {

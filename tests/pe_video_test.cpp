@@ -2,11 +2,15 @@
 
 #include "trine/encoders/pe_video.h"
 
+#include <fstream>
+#include <iterator>
+#include <span>
 #include <stdexcept>
 
 #include "trine/embedder.h"
 #include "trine/encoders/pe_audio_video.h"
 #include "trine/encoders/video.h"
+#include "trine/input/video.h"
 #include "vision_testing.h"
 
 namespace {
@@ -20,6 +24,8 @@ using trine::PePair;
 const std::string kSmall = TRINE_TEST_DATA "/golden/pe_video/small";
 const std::string kBoth = TRINE_TEST_DATA "/golden/pe_video/both";
 const std::string kSounds = TRINE_TEST_DATA "/golden/pe_audio/small";
+
+const fs::path kClip = TRINE_TEST_DATA "/golden/video/h264_709.mp4";  // ten frames in a second
 
 std::vector<trine::Image> frames(const Golden& golden, std::int64_t count) {
   std::vector<trine::Image> video;
@@ -141,6 +147,121 @@ TEST(PeAudioVideo, AnEmbedderHasAllThree) {
   EXPECT_GT(smallest_cosine(model.embed_text("a red door"), wanted.text_video[0]), 0.999999);
   EXPECT_GT(smallest_cosine(model.embed_audio(sound(4'900)), wanted.audio), 0.999999);
   EXPECT_GT(smallest_cosine(model.embed_image(frames(golden, 1)[0]), golden.tensor("image")), 0.999999);
+}
+
+TEST(PeVideo, AnEmbedderTakesVideosInAnyForm) {
+  const Golden golden(kSmall);
+  const trine::Embedder model = trine::Embedder::load(kSmall);
+  const Tensor wanted = golden.tensor("video.5");
+  EXPECT_GT(smallest_cosine(model.embed_video(golden.tensor("frames").slice(0, 0, 5)), wanted), 0.999999);
+  EXPECT_GT(smallest_cosine(model.embed_video(frames(golden, 5)), wanted), 0.999999);
+  const Tensor every = model.embed_videos({frames(golden, 5), frames(golden, 1)}, {.batch_size = 2});
+  EXPECT_EQ(every.sizes(), (std::vector<std::int64_t>{2, 16}));
+  EXPECT_GT(smallest_cosine(every[0], wanted), 0.999999);
+  EXPECT_GT(smallest_cosine(every[1], golden.tensor("video.1")), 0.999999);
+  EXPECT_EQ(model.embed_videos({}, {.truncate_dim = 3}).sizes(), (std::vector<std::int64_t>{0, 3}));
+}
+
+TEST(PeVideo, FramesOfAFileAreThoseThatTheProcessorTakes) {
+  std::vector<trine::Image> every;
+  for (trine::VideoFrame& frame : trine::read_video(kClip, {.frames_per_second = 10}).frames) {
+    every.push_back(std::move(frame.image));
+  }
+  ASSERT_EQ(every.size(), 10u);
+  const trine::Embedder all = trine::Embedder::load(kSmall), three = trine::Embedder::load(kBoth);
+  EXPECT_LT(largest_difference(all.embed_video(kClip), all.embed_video(every)), 1e-5);
+  EXPECT_LT(
+      largest_difference(three.embed_video(kClip), three.embed_video({std::vector{every[0], every[4], every[9]}})),
+      1e-5);
+  std::ifstream file(kClip, std::ios::binary);
+  const std::string content{std::istreambuf_iterator<char>(file), {}};
+  const auto bytes = std::as_bytes(std::span(content));
+  EXPECT_TRUE(torch::equal(three.embed_video(std::vector(bytes.begin(), bytes.end())), three.embed_video(kClip)));
+  // what is asked for is taken in place of the processor's choice, all of it
+  const auto encoder = trine::load_encoder(kBoth).image;
+  const auto& tower = dynamic_cast<const trine::VideoEncoder&>(*encoder);
+  std::vector<trine::Image> four;
+  for (trine::VideoFrame& frame : trine::read_video(kClip, {.frames = 4}).frames)
+    four.push_back(std::move(frame.image));
+  EXPECT_GT(
+      smallest_cosine(three.embed_videos({kClip}, {.frames = 4})[0], tower.join(tower.look(pixels_of(tower, four)))),
+      0.999999);
+  EXPECT_EQ(tower.choose(10, 1), (std::vector<std::int64_t>{0, 4, 9}));
+  EXPECT_EQ(tower.choose(1, 1), (std::vector<std::int64_t>{0, 0, 0}));
+}
+
+TEST(PeVideo, WithoutSuchATowerAVideoIsTheMeanOfItsFrames) {
+  const Golden golden(kBoth);
+  const trine::Embedder model = trine::Embedder::load(kVision / "clip");
+  std::vector<trine::ImageInput> pictures;
+  for (trine::Image& frame : frames(golden, 5)) pictures.emplace_back(std::move(frame));
+  const Tensor wanted = trine::normalise(model.embed_images(pictures).mean(0));
+  EXPECT_LT(largest_difference(model.embed_videos({golden.tensor("frames")}, {.batch_size = 2})[0], wanted), 1e-5);
+  const trine::Video read = trine::read_video(kClip, {.frames_per_second = 1});
+  ASSERT_EQ(read.frames.size(), 1u);
+  EXPECT_LT(largest_difference(model.embed_video(kClip), model.embed_image(read.frames[0].image)), 1e-5);
+  EXPECT_LT(largest_difference(model.video_probabilities({kClip}, {"a red door", "a lamp"}),
+                               model.image_probabilities({read.frames[0].image}, {"a red door", "a lamp"})),
+            1e-5);
+}
+
+TEST(PeVideo, WrongVideosAreRefused) {
+  const trine::Embedder model = trine::Embedder::load(kSmall);
+  const auto why = [&](const trine::VideoInput& video, const trine::VideoEmbedOptions& options = {}) {
+    return refusal<std::invalid_argument>([&] { model.embed_videos({video}, options); });
+  };
+  for (const Tensor& wrong : {Tensor(), torch::zeros({2, 8, 8, 3}), torch::zeros({8, 8, 3}, torch::kUInt8),
+                              torch::zeros({2, 3, 8, 8}, torch::kUInt8)}) {
+    EXPECT_NE(why(wrong).find("(T, H, W, 3) of Byte"), std::string::npos) << why(wrong);
+  }
+  EXPECT_NE(why(torch::zeros({0, 8, 8, 3}, torch::kUInt8)).find("no frames"), std::string::npos);
+  EXPECT_NE(why(std::vector<trine::Image>{}).find("no frames"), std::string::npos);
+  EXPECT_NE(why(std::vector{trine::Image{4, 4, {1, 2, 3}}}).find("width * height * 3"), std::string::npos);
+  EXPECT_NE(why(torch::zeros({10'001, 1, 1, 3}, torch::kUInt8)).find("10001 frames"), std::string::npos);
+  EXPECT_NE(why(kClip, {.frames_per_second = -1}).find("frames_per_second is -1"), std::string::npos);
+  EXPECT_NE(why(kClip, {.frames = -1}).find("frames must not be below 0"), std::string::npos);
+  EXPECT_NE(why(kClip, {.batch_size = 0}).find("batch_size"), std::string::npos);
+  EXPECT_NE(why(kClip, {.truncate_dim = 17}).find("truncate_dim"), std::string::npos);
+  EXPECT_THROW(model.embed_video(fs::path(kSmall) / "missing.mp4"), std::system_error);
+  EXPECT_NE(refusal<std::runtime_error>([&] { model.embed_video(fs::path(kSmall) / "config.json"); }).find("no video"),
+            std::string::npos);
+  EXPECT_NE(refusal<std::runtime_error>([&] { model.embed_video(std::vector<std::byte>{}); }).find("empty"),
+            std::string::npos);
+  EXPECT_THROW(trine::Embedder::load(kVision / "clip_text").embed_video(kClip), std::invalid_argument);
+}
+
+TEST(PeAudioVideo, ProbabilitiesAreOfFeaturesWithALength) {
+  const Golden golden(kBoth);
+  const trine::Embedder model = trine::Embedder::load(kBoth);
+  const std::vector<std::string> texts{"a red door", "the old wooden lamp"};
+  const PeAudioVideo parts = PeAudioVideo::load(kBoth);
+  const PeEmbeddings found = parts.embed({.audio = sound(4'900), .video = frames(golden, 5), .text = texts});
+  EXPECT_LT(largest_difference(model.audio_probabilities({sound(4'900)}, texts),
+                               parts.logits(PePair::audio_text, found.audio, found.text_audio).sigmoid()),
+            1e-5);
+  EXPECT_LT(largest_difference(model.video_probabilities({frames(golden, 5)}, texts),
+                               parts.logits(PePair::video_text, found.video, found.text_video).sigmoid()),
+            1e-5);
+  EXPECT_LT(largest_difference(model.image_probabilities({frames(golden, 1)[0]}, texts),
+                               parts.logits(PePair::video_text, golden.tensor("image"), found.text_video).sigmoid()),
+            1e-5);
+  EXPECT_EQ(model.scoring_kind(trine::Modality::audio), trine::SimilarityKind::sigmoid);
+  EXPECT_EQ(model.image_probabilities({}, texts).sizes(), (std::vector<std::int64_t>{0, 2}));
+  std::string long_text;
+  for (int i = 0; i < 200; ++i) long_text += "red ";
+  const auto why = [](const auto& call) { return refusal<std::invalid_argument>(call); };
+  EXPECT_NE(why([&] { model.scoring(trine::Modality::audio); }).find("whose length counts"), std::string::npos);
+  EXPECT_NE(why([&] {
+              model.image_probabilities({frames(golden, 1)[0]}, {long_text});
+            }).find("tokens, the model scores at most"),
+            std::string::npos);
+  EXPECT_NE(why([&] {
+              model.audio_probabilities({trine::Audio{48'000, std::vector<float>(48'000 * 31, 0.1f)}}, texts);
+            }).find("s of sound, the model scores at most 30"),
+            std::string::npos);
+  EXPECT_NE(
+      why([&] { model.video_probabilities({frames(golden, 1)}, texts, {.truncate_dim = 3}); }).find("whole features"),
+      std::string::npos);
 }
 
 TEST(PeAudioVideo, DescribesItself) {

@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <random>
 #include <sstream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
 #include "detail/file.h"
@@ -100,6 +102,41 @@ TEST(Video, FramesAreTakenAtARateOrEvenly) {
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NEAR(evenly.frames[i].time, 0.125 + 0.25 * static_cast<double>(i), 1e-6);
   EXPECT_EQ(trine::read_video(kGolden / "h264_709.mp4", {.frames = 100}).frames.size(), 100u);
   EXPECT_EQ(trine::read_video(kGolden / "h264_709.mp4", {.frames_per_second = 0.1}).frames.size(), 1u);
+}
+
+TEST(Video, FramesAreChosenByTheirNumbers) {
+  const fs::path path = kGolden / "vp9_vfr_late.mkv";  // of irregular times
+  std::int64_t counted = 0;
+  double lasts = 0;
+  const VideoOptions every{.choose = [&](std::int64_t count, double seconds) {
+    counted = count;
+    lasts = seconds;
+    std::vector<std::int64_t> all(static_cast<std::size_t>(count));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }};
+  const Video all = trine::read_video(path, every);
+  ASSERT_EQ(std::ssize(all.frames), counted);
+  ASSERT_GT(counted, 5);
+  EXPECT_NEAR(all.seconds, lasts, 1e-6);
+  EXPECT_NEAR(all.seconds, trine::read_video(path).seconds, 1e-6);
+  const Video some =
+      trine::read_video(path, {.choose = [](std::int64_t, double) { return std::vector<std::int64_t>{0, 3, 3, 5}; }});
+  ASSERT_EQ(some.frames.size(), 4u);
+  for (const auto& [place, number] : {std::pair{0, 0}, {1, 3}, {2, 3}, {3, 5}}) {
+    EXPECT_EQ(some.frames[static_cast<std::size_t>(place)].image.pixels,
+              all.frames[static_cast<std::size_t>(number)].image.pixels);
+    EXPECT_DOUBLE_EQ(some.frames[static_cast<std::size_t>(place)].time,
+                     all.frames[static_cast<std::size_t>(number)].time);
+  }
+  for (const std::vector<std::int64_t>& wrong :
+       {std::vector<std::int64_t>{}, {-1}, {3, 2}, {std::int64_t{1} << 40}, {0, counted}}) {
+    EXPECT_THROW(trine::read_video(path, {.choose = [&](std::int64_t, double) { return wrong; }}),
+                 std::invalid_argument);
+  }
+  VideoOptions few = every;
+  few.max_frames = 4;
+  EXPECT_NE(refusal(path, few).find("frames of it are wanted, 4 are accepted"), std::string::npos);
 }
 
 TEST(Video, MemoryAndFileAndTakeAreOne) {

@@ -3,6 +3,7 @@
 #include <torch/torch.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -11,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "trine/encoders/encoder.h"
@@ -26,6 +28,9 @@ struct Inputs {
   std::optional<std::string> text = {};
   std::optional<AudioInput> audio = {};
 };
+
+/// A file, the bytes of one, pictures in their order, or frames (T, H, W, 3) of uint8.
+using VideoInput = std::variant<std::filesystem::path, std::vector<std::byte>, std::vector<Image>, torch::Tensor>;
 
 /// What becomes of a text over the encoder's tokens and of a clip over its seconds.
 enum class LongInput {
@@ -59,6 +64,15 @@ struct EmbedOptions {
   std::int64_t truncate_dim = 0;                ///< the first values only, at unit length again; 0: all
   std::optional<std::string> prompt_name = {};  ///< of the checkpoint's prompt before each text; none: its default
   std::optional<std::string> prompt = {};       ///< before each text as it is, whatever `prompt_name` says
+};
+
+/// Which frames of a file are taken; without either number as the model's processor does, one a second where it has no
+/// such rule. Frames that are given are all taken, by PE-AV those that its processor takes.
+struct VideoEmbedOptions {
+  double frames_per_second = 0;  ///< what is on screen at 0, 1, 2 ... s for 1
+  std::int64_t frames = 0;       ///< this many, from the middles of as many equal parts
+  std::int64_t batch_size = 32;
+  std::int64_t truncate_dim = 0;  ///< as of EmbedOptions
 };
 
 /// Pictures, texts and spoken clips to unit vectors of one space.
@@ -103,11 +117,15 @@ class TRINE_API Embedder {
   torch::Tensor embed_image(const ImageInput& image) const;
   torch::Tensor embed_text(const std::string& text) const;
   torch::Tensor embed_audio(const AudioInput& audio) const;
+  torch::Tensor embed_video(const VideoInput& video) const;
 
   /// Many -> (N, dim or truncate_dim), rows of unit length. No inputs give (0, dim).
   torch::Tensor embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options = {}) const;
   torch::Tensor embed_texts(const std::vector<std::string>& texts, const EmbedOptions& options = {}) const;
   torch::Tensor embed_audios(const std::vector<AudioInput>& audios, const EmbedOptions& options = {}) const;
+  /// What is seen in videos: the mean of the frames' vectors, at unit length again; of PE-AV what the model makes of
+  /// the frames together, in their order.
+  torch::Tensor embed_videos(const std::vector<VideoInput>& videos, const VideoEmbedOptions& options = {}) const;
   /// The same of one modality by its name: files, or texts.
   torch::Tensor embed_inputs(Modality modality, const std::vector<std::string>& inputs,
                              const EmbedOptions& options = {}) const;
@@ -120,14 +138,26 @@ class TRINE_API Embedder {
   /// Cosines between the rows of two sets of vectors, (N, D) or (D) each, of any length -> (N, M)
   static torch::Tensor similarity(const torch::Tensor& a, const torch::Tensor& b);
 
-  /// How the model scores pictures or clips against texts: as a checkpoint trained on pairs says, else by the softmax
-  /// of cosine / temperature where the modality is calibrated. A model with neither is std::invalid_argument.
+  /// How the model scores vectors of pictures or clips against those of texts: as a checkpoint trained on pairs says,
+  /// else by the softmax of cosine / temperature where the modality is calibrated. A model with neither is
+  /// std::invalid_argument; so is one of PE's, which score features before they get unit length.
   Similarity scoring(Modality modality) const;
   /// What each text is worth for each picture or clip: shares of the texts that sum to 1, or of a sigmoid model each on
   /// its own. `vectors` are of `modality`. (N, D) and (M, D) -> (N, M)
   ///
   ///     model.probabilities(Modality::image, model.embed_images(photos), model.embed_texts({"a cat", "a dog"}));
   torch::Tensor probabilities(Modality modality, const torch::Tensor& vectors, const torch::Tensor& texts) const;
+
+  /// The same of inputs in one call, by PE's models too, whose clips and texts then must fit without windows -> (N, M)
+  ///
+  ///     model.image_probabilities({photo}, {"a cat", "a dog"});
+  torch::Tensor image_probabilities(const std::vector<ImageInput>& images, const std::vector<std::string>& texts,
+                                    std::int64_t batch_size = 32) const;
+  torch::Tensor audio_probabilities(const std::vector<AudioInput>& clips, const std::vector<std::string>& texts) const;
+  torch::Tensor video_probabilities(const std::vector<VideoInput>& videos, const std::vector<std::string>& texts,
+                                    const VideoEmbedOptions& options = {}) const;
+  /// Softmax over the texts, or a sigmoid of each; of videos as of pictures. Errors: as `scoring`, but for PE's models.
+  SimilarityKind scoring_kind(Modality modality) const;
 
   /// What enters the networks: pixels (3, H, W); mel or samples of a clip that fits, see AudioEncoder::preprocess; the
   /// ids of a text, special tokens included, cut at the encoder's limit, without any prompt.

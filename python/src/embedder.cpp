@@ -1,4 +1,7 @@
 #include "trine/embedder.h"
+
+#include <span>
+
 #include "trine/encoders/gradients.h"
 
 #include "module.h"
@@ -57,6 +60,37 @@ py::tuple embed_audios(const Embedder& self, const std::vector<AudioInput>& audi
                                     {.batch_size = batch_size, .long_input = long_input(how)});
 }
 
+/// A path, the bytes of a file, or a list of pictures.
+VideoInput to_video(const py::object& video) {
+  if (py::isinstance<py::bytes>(video)) {
+    const auto file = std::as_bytes(std::span(std::string_view(py::reinterpret_borrow<py::bytes>(video))));
+    return std::vector<std::byte>(file.begin(), file.end());
+  }
+  if (py::isinstance<py::list>(video)) return video.cast<std::vector<Image>>();
+  return video.cast<std::filesystem::path>();
+}
+
+/// `call` of one video without the interpreter's lock.
+template <typename Call>
+torch::Tensor of_video(const py::object& video, const VideoEmbedOptions& options, const Call& call) {
+  const std::vector<VideoInput> videos{to_video(video)};
+  const py::gil_scoped_release unlocked;
+  return call(videos, options);
+}
+
+torch::Tensor embed_video(const Embedder& self, const py::object& video, double rate, std::int64_t frames,
+                          std::int64_t batch_size) {
+  return of_video(video, {.frames_per_second = rate, .frames = frames, .batch_size = batch_size},
+                  [&](const auto& videos, const auto& options) { return self.embed_videos(videos, options)[0]; });
+}
+
+torch::Tensor video_probabilities(const Embedder& self, const py::object& video, const std::vector<std::string>& texts,
+                                  double rate, std::int64_t frames, std::int64_t batch_size) {
+  return of_video(
+      video, {.frames_per_second = rate, .frames = frames, .batch_size = batch_size},
+      [&](const auto& videos, const auto& options) { return self.video_probabilities(videos, texts, options)[0]; });
+}
+
 }  // namespace
 
 void bind_embedder(py::module_& m) {
@@ -74,9 +108,16 @@ void bind_embedder(py::module_& m) {
       .def("embed_texts", embed_texts, py::arg("texts"), py::arg("batch_size"), py::arg("long_input"),
            py::arg("prompt_name") = py::none(), py::arg("prompt") = py::none())
       .def("embed_audios", embed_audios, py::arg("audios"), py::arg("batch_size"), py::arg("long_input"))
+      .def("embed_video", embed_video, py::arg("video"), py::arg("frames_per_second"), py::arg("frames"),
+           py::arg("batch_size"))
       .def_static("similarity", &Embedder::similarity, NoGil())
-      .def("scoring", &Embedder::scoring)
-      .def("probabilities", &Embedder::probabilities, NoGil())
+      .def("scoring_kind",
+           [](const Embedder& self, Modality modality) {
+             return self.scoring_kind(modality) == SimilarityKind::softmax ? "softmax" : "sigmoid";
+           })
+      .def("image_probabilities", &Embedder::image_probabilities, NoGil())
+      .def("audio_probabilities", &Embedder::audio_probabilities, NoGil())
+      .def("video_probabilities", video_probabilities)
       .def("preprocess_image", &Embedder::preprocess_image, NoGil())
       .def("preprocess_audio", &Embedder::preprocess_audio, NoGil())
       .def("tokenize", &Embedder::tokenize, NoGil())

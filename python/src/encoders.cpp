@@ -124,13 +124,6 @@ void bind_encoders(py::module_& m) {
       py::arg("directory"));  // trine.load_encoder says what it does
 
   m.def(
-      "load_video_encoder",
-      [](const std::filesystem::path& directory) -> std::unique_ptr<ImageEncoder> {
-        return load_video_encoder(directory);
-      },
-      py::arg("directory"), NoGil());
-
-  m.def(
       "load_clap",
       [](const std::filesystem::path& directory, bool whole_clips, std::optional<std::uint32_t> seed,
          bool fuse_short_clips) {

@@ -177,11 +177,22 @@ def videos(value: Any) -> tuple[list[Any], bool]:
     return [value], True
 
 
-def frames(value: Any, rate: float = 1, count: int = 0) -> list[Any]:
-    """The frames of one video; of a file `rate` a second, or `count` spread evenly."""
+def video(value: Any) -> str | bytes | list[Pixels]:
+    """A path, the bytes of a file, or frames."""
     if isinstance(value, (str, os.PathLike)) or _is_bytes(value):
-        read = _trine.read_video(file(value, "video"), rate, count, False, False, DEFAULT_RATE)
-        return [frame.image for frame in read.frames]
+        return file(value, "video")
+    return [pixels(frame) for frame in frames(value)]
+
+
+def frames_per_second(value: float | None) -> float:
+    """0: the model's own choice."""
+    if value is not None and (not isinstance(value, Real) or not value > 0):
+        raise ValueError(f"frames_per_second must be above 0, or None for the model's own choice, not {value!r}.")
+    return 0 if value is None else float(value)
+
+
+def frames(value: Any) -> list[Any]:
+    """The frames of one video, of whatever kind."""
     if not (_is_video(value) or isinstance(value, (list, tuple))):
         raise ValueError("A video is a file, an array (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures.")
     if not len(value):

@@ -8,7 +8,8 @@ MODEL is a folder with `pytorch_model.bin`, `pytorch_model.bin.index.json` and i
 file; such a file; or "org/name" on the Hugging Face Hub. The Dense modules of a sentence-transformers folder are converted
 too. Pickles are read by torch.load(weights_only=True): one that needs code is refused and runs none.
 
-Names, types and values stay as they are. Tied weights are written under each of their names, so that every reader finds
+Names, types and values stay as they are; ImageBind's and Meta's own PE-Core's get the names that are read here, and a config.
+Tied weights are written under each of their names, so that every reader finds
 them. Files appear whole or not at all, and a second run changes nothing.
 """
 
@@ -29,7 +30,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from . import _hub, _imagebind, _inputs
+from . import _hub, _imagebind, _inputs, _pe_core
 from ._command import Parser, run
 from .fetch import _sync, _Tensor, write_safetensors
 
@@ -83,6 +84,7 @@ class Layout(NamedTuple):
 # The first that fits; "plain" is transformers', timm's and everybody's whose names are the library's already.
 LAYOUTS = [
     Layout("imagebind", _imagebind.fits, _imagebind.convert),
+    Layout("pe-core", _pe_core.fits, _pe_core.convert),
     Layout("plain", lambda names: True, lambda tensors: (tensors, {})),
 ]
 
@@ -230,7 +232,7 @@ def _read(file: Path) -> Mapping[str, Any]:
             content = torch.load(file, map_location="cpu", weights_only=True, mmap=is_zip)
     except Exception as error:  # damaged pickles end in errors of every kind
         raise ConvertError(_why_unreadable(file, error)) from None
-    for key in ("state_dict", "model_state_dict", "model", "module"):  # what trainers wrap the weights in
+    for key in ("state_dict", "model_state_dict", "model", "module", "weights"):  # what trainers wrap the weights in
         inner = content.get(key) if isinstance(content, Mapping) else None
         if isinstance(inner, Mapping) and any(isinstance(v, torch.Tensor) for v in inner.values()):
             return inner

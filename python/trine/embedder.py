@@ -133,7 +133,7 @@ class Embedder:
         self,
         video: Any,
         *,
-        frames_per_second: float = 1,
+        frames_per_second: float | None = None,
         frames: int = 0,
         batch_size: int = 32,
         convert_to_numpy: bool = False,
@@ -141,27 +141,23 @@ class Embedder:
     ) -> Any:
         """What is seen in a video -> (D), in a list of them -> (N, D): the mean of its frames' vectors, at unit length again.
 
-        Of PE-AV it is what the model makes of the frames together, in their order; the first call loads that tower once
-        more. A video is a file (of which `frames_per_second` frames are taken, or `frames` spread evenly), an array
-        (T, H, W, 3), a tensor (T, 3, H, W) or a list of pictures. `VideoSearch` also hears it, reads its subtitles and
-        finds moments.
+        Of PE-AV it is what the model makes of the frames together, in their order. A video is a file or its bytes, an array
+        (T, H, W, 3), a tensor (T, 3, H, W) or (T, H, W, 3), or a list of pictures. Of a file those frames are taken that the
+        model's processor would take, one a second where it has no such rule; or `frames_per_second` of them, or `frames`
+        spread evenly. Frames that are given are all taken, by PE-AV those that its processor takes. `VideoSearch` also hears
+        a video, reads its subtitles and finds moments.
 
         >>> model.embed_video("clip.mp4").shape                                    # doctest: +SKIP
         torch.Size([384])
         """
         options = _Options(batch_size, convert_to_numpy=convert_to_numpy, truncate_dim=truncate_dim)
         videos, single = _inputs.videos(video)
-        means = [torch.empty(0, self.dim)]
+        how = (_inputs.frames_per_second(frames_per_second), frames, batch_size)
+        vectors = [torch.empty(0, self.dim)]
         for i, one in enumerate(videos):
-            pictures = _named(i, len(videos), _inputs.frames, one, frames_per_second, frames)
-            if self._video is not None:
-                pixels = [self._video.preprocess(_named(i, len(videos), _inputs.pixels, picture)) for picture in pictures]
-                vector = self._video.encode_video(torch.stack(pixels))[None]
-                means.append(torch.nn.functional.normalize(vector, dim=1))
-                continue
-            vectors, _ = self._vectors("image", dict(enumerate(pictures)), options)
-            means.append(torch.nn.functional.normalize(vectors.mean(0, keepdim=True), dim=1))
-        return options.result(torch.cat(means), [], single)
+            call = lambda value: self._model.embed_video(_inputs.video(value), *how)
+            vectors.append(_named(i, len(videos), call, one)[None])
+        return options.result(torch.cat(vectors), [], single)
 
     def embed(
         self,
@@ -249,7 +245,8 @@ class Embedder:
         As the checkpoint was trained: shares of the texts that sum to 1 (CLIP: transformers'
         `logits_per_image.softmax(-1)`), or each text on its own in 0 to 1 (SigLIP: `logits_per_image.sigmoid()`). A model
         of ours has neither, but a calibration: the softmax of cosine / temperature. Any other is a ValueError;
-        `similarity` gives the cosines.
+        `similarity` gives the cosines. PE's models score features before they get unit length (`logits_audio_text.sigmoid()`,
+        `logits_video_text.sigmoid()`), clips and texts that fit without windows.
 
         >>> model.probabilities("photo.jpg", ["a photo of a cat", "a photo of a dog"])      # doctest: +SKIP
         tensor([0.9931, 0.0069])
@@ -257,21 +254,45 @@ class Embedder:
         items, single = _inputs.split(inputs)
         heard_or_seen = [m for m in ("image", "audio") if self.supports(m)]
         found = [_named(i, len(items), _inputs.image_or_audio, item, heard_or_seen) for i, item in enumerate(items)]
-        options = _Options(batch_size)
-        for modality in {modality for modality, _ in found}:
-            self._model.scoring(modality)  # refuses before anything is worked out
-        candidates = self._embed("text", [texts] if isinstance(texts, str) else texts, options)
+        _check_batch_size(batch_size)
+        present = sorted({modality for modality, _ in found})
+        for modality in present:
+            self._model.scoring_kind(modality)  # refuses before anything is worked out
+        candidates = [_inputs.text(text) for text in _inputs.split(texts)[0]]
         shares = torch.empty(len(items), len(candidates))
-        for modality in {modality for modality, _ in found}:
+        for modality in present:
             values = {i: value for i, (m, value) in enumerate(found) if m == modality}
-            vectors, _ = self._vectors(modality, values, options)
-            shares[list(values)] = self._model.probabilities(modality, vectors, candidates)
+            if modality == "image":
+                given = [_named(i, len(items), _inputs.image, value) for i, value in values.items()]
+                shares[list(values)] = self._model.image_probabilities(given, candidates, batch_size)
+            else:
+                given = [_named(i, len(items), _inputs.audio, value, 0) for i, value in values.items()]
+                shares[list(values)] = self._model.audio_probabilities(given, candidates)
         return shares[0] if single else shares
 
-    @functools.cached_property
-    def _video(self) -> _trine.ImageEncoder | None:
-        """What takes the frames of a video together, where the checkpoint has it."""
-        return _trine.load_video_encoder(self.directory)
+    def video_probabilities(
+        self,
+        video: Any,
+        texts: list[str],
+        *,
+        frames_per_second: float | None = None,
+        frames: int = 0,
+        batch_size: int = 32,
+    ) -> torch.Tensor:
+        """`probabilities` of a video -> (M), of a list of them -> (N, M); what a video may be says `embed_video`.
+
+        >>> model.video_probabilities("clip.mp4", ["a dog barks", "a cat sleeps"])      # doctest: +SKIP
+        tensor([0.9712, 0.0104])
+        """
+        _check_batch_size(batch_size)
+        videos, single = _inputs.videos(video)
+        candidates = [_inputs.text(text) for text in _inputs.split(texts)[0]]
+        how = (_inputs.frames_per_second(frames_per_second), frames, batch_size)
+        shares = torch.empty(len(videos), len(candidates))
+        for i, one in enumerate(videos):
+            call = lambda value: self._model.video_probabilities(_inputs.video(value), candidates, *how)
+            shares[i] = _named(i, len(videos), call, one)
+        return shares[0] if single else shares
 
     def preprocess_image(self, image: _inputs.ImageLike) -> torch.Tensor:
         """What of a picture enters the network: resized, cropped, normalised -> (3, H, W).

@@ -1,6 +1,8 @@
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <numeric>
+#include <string_view>
 
 #include "command.h"
 #include "trine/encoders/classifier.h"
@@ -11,21 +13,22 @@ namespace {
 
 struct Options : CommonOptions {
   std::map<Modality, std::vector<std::string>> inputs;
+  std::vector<std::string> videos;
   std::string pattern = "{}";
 };
 
 /// What was found of one input: the labels from the best to the worst.
 struct Found {
-  Modality modality;
+  std::string_view kind;  ///< "image", "audio", "text" or "video"
   std::string input;
   std::vector<std::pair<std::string, float>> scores;
 };
 
-std::vector<Found> sorted(Modality modality, const std::vector<std::string>& inputs,
+std::vector<Found> sorted(std::string_view kind, const std::vector<std::string>& inputs,
                           const std::vector<std::string>& labels, const torch::Tensor& scores) {
   std::vector<Found> all;
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    Found& found = all.emplace_back(Found{modality, inputs[i], {}});
+    Found& found = all.emplace_back(Found{kind, inputs[i], {}});
     const torch::Tensor row = scores[static_cast<std::int64_t>(i)];
     for (std::size_t j = 0; j < labels.size(); ++j) {
       found.scores.emplace_back(labels[j], row[static_cast<std::int64_t>(j)].item<float>());
@@ -35,7 +38,7 @@ std::vector<Found> sorted(Modality modality, const std::vector<std::string>& inp
   return all;
 }
 
-/// Pictures and clips against the texts. `function`: what makes the scores
+/// Pictures, clips and videos against the texts. `function`: what makes the scores
 std::vector<Found> by_texts(const Options& options, std::string& function) {
   const Embedder model = load_model(options);
   const std::vector<std::string>& labels = options.inputs.at(Modality::text);
@@ -45,14 +48,20 @@ std::vector<Found> by_texts(const Options& options, std::string& function) {
     sentence = filled.replace(filled.find("{}"), 2, sentence);
   }
   std::vector<Found> all;
-  torch::Tensor texts;
-  for (const auto& [modality, inputs] : options.inputs) {
-    if (inputs.empty() || modality == Modality::text) continue;
-    function = model.scoring(modality).kind == SimilarityKind::softmax ? "softmax" : "sigmoid";
-    if (!texts.defined()) texts = model.embed_inputs(Modality::text, sentences);
-    const torch::Tensor scores = model.probabilities(modality, model.embed_inputs(modality, inputs), texts);
-    std::ranges::move(sorted(modality, inputs, labels, scores), std::back_inserter(all));
-  }
+  /// `probabilities` of files of one kind, of a modality of the model
+  const auto score = [&](std::string_view kind, Modality modality, const std::vector<std::string>& inputs,
+                         const auto& probabilities) {
+    if (inputs.empty()) return;
+    function = model.scoring_kind(modality) == SimilarityKind::softmax ? "softmax" : "sigmoid";
+    const std::vector<std::filesystem::path> files(inputs.begin(), inputs.end());
+    std::ranges::move(sorted(kind, inputs, labels, probabilities(files)), std::back_inserter(all));
+  };
+  score("image", Modality::image, options.inputs.at(Modality::image),
+        [&](const auto& files) { return model.image_probabilities({files.begin(), files.end()}, sentences); });
+  score("audio", Modality::audio, options.inputs.at(Modality::audio),
+        [&](const auto& files) { return model.audio_probabilities({files.begin(), files.end()}, sentences); });
+  score("video", Modality::image, options.videos,
+        [&](const auto& files) { return model.video_probabilities({files.begin(), files.end()}, sentences); });
   return all;
 }
 
@@ -62,15 +71,16 @@ std::vector<Found> by_head(const Options& options, std::string& function) {
   const Classifier model = Classifier::load(options.model);
   function = to_string(model.function());
   const std::vector<std::string>& texts = options.inputs.at(Modality::text);
-  return sorted(Modality::text, texts, model.labels(), model.scores(texts));
+  return sorted("text", texts, model.labels(), model.scores(texts));
 }
 
 void run(Options options) {
   std::vector<std::string>& texts = options.inputs[Modality::text];
-  const bool others = !options.inputs[Modality::image].empty() || !options.inputs[Modality::audio].empty();
+  const bool others =
+      !options.inputs[Modality::image].empty() || !options.inputs[Modality::audio].empty() || !options.videos.empty();
   if (texts.empty()) {
     throw CLI::ValidationError(others ? "What may it be? Give --text for each label"
-                                      : "Nothing to classify: give --image FILE or --audio FILE, and --text TEXT");
+                                      : "Nothing to classify: give --image, --audio or --video FILE, and --text TEXT");
   }
   if (!others && options.model.empty()) {
     throw CLI::ValidationError("Texts are classified by a ...ForSequenceClassification folder: give it as DIR");
@@ -85,7 +95,7 @@ void run(Options options) {
     if (options.json) {
       Json scores = Json::array();
       for (const auto& [label, score] : found.scores) scores.push_back({{"label", label}, {"score", number(score)}});
-      print(Json{{"modality", to_string(found.modality)},
+      print(Json{{"modality", found.kind},
                  {"input", found.input},
                  {"label", found.scores.front().first},
                  {"function", function},
@@ -102,7 +112,7 @@ void run(Options options) {
 void add_classify(CLI::App& app) {
   auto options = std::make_shared<Options>();
   CLI::App* command =
-      add_command(app, "classify", "What a picture, a clip or a text is, of given labels or a head's own",
+      add_command(app, "classify", "What a picture, clip, video or text is, of given labels or a head's own",
                   "trine classify clip-vit-base-patch32 --image photo.jpg --text \"a cat\" --text \"a dog\"", *options);
   command->add_option("directory", options->model, "The same as --model")->type_name("DIR")->excludes("--model");
   const auto add = [&](const std::string& name, Modality modality, const std::string& what, const std::string& type) {
@@ -110,6 +120,9 @@ void add_classify(CLI::App& app) {
   };
   add("--image", Modality::image, "A picture; may be repeated", "FILE");
   add("--audio", Modality::audio, "A clip; may be repeated", "FILE");
+  command->add_option("--video", options->videos, "A video; may be repeated")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
   add("--text", Modality::text,
       "With pictures or clips a label that they may have, else a text for a ...ForSequenceClassification folder; - "
       "reads "

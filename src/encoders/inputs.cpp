@@ -1,7 +1,6 @@
 #include "encoders/inputs.h"
 
 #include <map>
-#include <vector>
 
 #include "detail/error.h"
 
@@ -22,13 +21,19 @@ Image pixels_of(const char* who, const ImageInput& input) {
   return read_image(std::get<fs::path>(input));
 }
 
-Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
+std::vector<Tensor> preprocess_images(const char* who, const ImageEncoder& encoder,
+                                      std::span<const ImageInput> images) {
   std::vector<Tensor> pixels(images.size());
   at::parallel_for(0, std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       pixels[i] = encoder.preprocess(pixels_of(who, images[i]));
     }
   });
+  return pixels;
+}
+
+Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
+  const std::vector<Tensor> pixels = preprocess_images(who, encoder, images);
   std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> by_size;
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     by_size[pixels[i].sizes().vec()].push_back(static_cast<std::int64_t>(i));

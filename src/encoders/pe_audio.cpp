@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -142,8 +143,18 @@ AnyEncoder load_pe_audio(const std::filesystem::path& directory, const PeAudioOp
   const auto audio = detail::PeAudioPart::load(kLoad, files, "", "audio_encoder.", config.audio_config,
                                                config.text_config.hidden_size, options);
   const auto text = detail::PeTextPart::load(kLoad, files, kModelType, config.text_config);
-  return {.text = text.tower(audio.text_head, "text_audio_head"), .audio = audio.tower(kModelType)};
+  return {.text = text.tower(audio.text_head, "text_audio_head"), .audio = audio.tower(kModelType, text)};
 }
+
+namespace {
+
+class PeAudioTower : public detail::AudioTower, public detail::PeTextScores {
+ public:
+  PeAudioTower(AudioTower tower, std::unique_ptr<const TextEncoder> texts, detail::PeScore score)
+      : AudioTower(std::move(tower)), PeTextScores(std::move(texts), score) {}
+};
+
+}  // namespace
 
 namespace detail {
 
@@ -202,18 +213,20 @@ Tensor PeAudioPart::states(std::span<const float> samples) const {
   return network->forward(extract(samples).view({1, 1, -1}));
 }
 
-std::unique_ptr<AudioEncoder> PeAudioPart::tower(const char* model_type) const {
+std::unique_ptr<AudioEncoder> PeAudioPart::tower(const char* model_type, const PeTextPart& text) const {
   const Description lines{
       {"padding", "its mirror image to whole steps of " + std::to_string(hop_length) + " samples"},
       {"codec", "DAC's encoder, a step for each " + std::to_string(config.hop_length()) + " samples"},
       {"activation", std::string(to_string(config.hidden_act)) + ", gated"},
       {"pooling", "the class token, then a norm and a linear layer"},
+      {"similarity", score.describe()},
       {"parameters", std::to_string(count_parameters(*network) + count_parameters(*head))}};
-  return std::make_unique<AudioTower>(
+  AudioTower tower(
       model_type, ClipLimits{.sample_rate = sample_rate, .least = 1, .most = most}, head->proj->weight.size(0),
       [part = *this](std::span<const float> samples) { return part.extract(samples); },
       [part = *this](std::span<const float> samples) { return part.head->forward(part.states(samples).select(1, 0)); },
       lines);
+  return std::make_unique<PeAudioTower>(std::move(tower), text.tower(text_head, "text_audio_head"), score);
 }
 
 }  // namespace detail

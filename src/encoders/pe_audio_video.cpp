@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <utility>
 
 #include "detail/error.h"
@@ -270,26 +269,23 @@ Description PeAudioVideo::describe() const {
   Description lines{{"model_type", parts.model_type}, {"dimensions", std::to_string(parts.dim)}};
   const auto add = [&](const std::string& prefix, const Description& facts) {
     for (const auto& [key, value] : facts) {
-      if (key != "model_type") lines.emplace_back(prefix + key, value);
+      if (key != "model_type" && key != "similarity") lines.emplace_back(prefix + key, value);
     }
   };
-  if (parts.audio) add("audio.", parts.audio->tower(kModelType)->describe());
-  if (parts.video) add("video.", parts.video->tower(kModelType)->describe());
+  if (parts.audio) add("audio.", parts.audio->tower(kModelType, parts.text)->describe());
+  if (parts.video) add("video.", parts.video->tower(kModelType, parts.text)->describe());
   add("text.", parts.text.model->describe());
   for (const PePair pair : pairs()) {
-    const detail::PeScore score = *impl_->score_of(pair);
-    const std::string bias = (score.bias < 0 ? " - " : " + ") + std::to_string(std::abs(score.bias));
-    lines.emplace_back(std::string(to_string(pair)) + ".similarity",
-                       "sigmoid of " + std::to_string(score.scale) + " * product" + bias);
+    lines.emplace_back(std::string(to_string(pair)) + ".similarity", impl_->score_of(pair)->describe());
   }
   return lines;
 }
 
 AnyEncoder load_pe_audio_video(const std::filesystem::path& directory, const PeAudioOptions& options) {
   const Parts parts = load_parts(directory, options);
-  return {.image = parts.video->tower(kModelType),
+  return {.image = parts.video->tower(kModelType, parts.text),
           .text = parts.text.tower(parts.video->text_head, "text_video_head"),
-          .audio = parts.audio->tower(kModelType)};
+          .audio = parts.audio->tower(kModelType, parts.text)};
 }
 
 }  // namespace trine

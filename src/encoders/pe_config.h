@@ -7,11 +7,13 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "detail/json.h"
 #include "encoders/model_files.h"
 #include "encoders/text_network.h"
+#include "encoders/text_scores.h"
 #include "encoders/video_processor.h"
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/modernbert.h"
@@ -44,6 +46,7 @@ struct PeScore {
   float bias = 0;
 
   static PeScore load(const char* who, const Checkpoint& checkpoint, const std::string& pair);
+  std::string describe() const;  ///< "sigmoid of 10 * product - 2"
 };
 
 /// Texts: ModernBERT's first token, and one of the heads.
@@ -54,6 +57,18 @@ struct PeTextPart {
                          const ModernBertConfig& config);
   torch::Tensor states(const std::vector<std::string>& texts) const;  ///< -> (N, hidden_size)
   std::unique_ptr<TextEncoder> tower(const PeHead& head, const char* name_of_head) const;
+};
+
+/// What PE's towers of clips and videos have of texts.
+class PeTextScores : public TextScores {
+ public:
+  PeTextScores(std::unique_ptr<const TextEncoder> texts, PeScore score) : texts_(std::move(texts)), score_(score) {}
+  const TextEncoder& texts() const override { return *texts_; }
+  Similarity text_similarity() const override { return {SimilarityKind::sigmoid, score_.scale, score_.bias}; }
+
+ private:
+  std::unique_ptr<const TextEncoder> texts_;
+  PeScore score_;
 };
 
 /// Sounds, and what compares them with texts.
@@ -73,7 +88,7 @@ struct PeAudioPart {
   /// At the network's rate, filled up with their mirror image to whole steps. (n) -> (steps * hop_length)
   torch::Tensor extract(std::span<const float> samples) const;
   torch::Tensor states(std::span<const float> samples) const;  ///< (n) -> (1, 1 + steps, hidden_size)
-  std::unique_ptr<AudioEncoder> tower(const char* model_type) const;
+  std::unique_ptr<AudioEncoder> tower(const char* model_type, const PeTextPart& text) const;
 };
 
 /// Videos, and what compares them with texts.
@@ -87,7 +102,7 @@ struct PeVideoPart {
   static PeVideoPart load(const char* who, const ModelFiles& files, const std::string& prefix,
                           const std::string& encoder_prefix, const PeVideoEncoderConfig& config, std::int64_t dim);
   torch::Tensor states(const torch::Tensor& pixels) const;  ///< (T, 3, H, W) -> (1, 1 + T', hidden_size)
-  std::unique_ptr<ImageEncoder> tower(const char* model_type) const;
+  std::unique_ptr<ImageEncoder> tower(const char* model_type, const PeTextPart& text) const;
 };
 
 }  // namespace trine::detail

@@ -1,6 +1,7 @@
 #include "trine/encoders/pe_transformer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -220,6 +221,11 @@ PeHead load_pe_head(const char* who, const Checkpoint& checkpoint, const std::st
 PeScore PeScore::load(const char* who, const Checkpoint& checkpoint, const std::string& pair) {
   return {.scale = load_scalar(who, checkpoint, pair + "_logit_scale"),
           .bias = load_scalar(who, checkpoint, pair + "_logit_bias")};
+}
+
+std::string PeScore::describe() const {
+  return "sigmoid of " + std::to_string(scale) + " * product" + (bias < 0 ? " - " : " + ") +
+         std::to_string(std::abs(bias));
 }
 
 PeTextPart PeTextPart::load(const char* who, const ModelFiles& files, const char* model_type,

@@ -1,6 +1,7 @@
 #include "trine/encoders/pe_video.h"
 
-#include <algorithm>
+#include <memory>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,7 +9,6 @@
 #include "detail/error.h"
 #include "encoders/config.h"
 #include "encoders/pe_config.h"
-#include "encoders/pe_prefix.h"
 #include "encoders/towers.h"
 #include "encoders/vit_pe_config.h"
 #include "trine/encoders/video.h"
@@ -26,20 +26,25 @@ constexpr std::int64_t kMostFrames = 10'000;  // of a video: positions that the 
 constexpr std::int64_t kFramesTogether = 8;   // go through the picture's network: what they take grows with them
 
 /// Pictures are videos of one frame.
-class PeVideoTower : public VideoEncoder {
+class PeVideoTower : public VideoEncoder, public detail::PeTextScores {
  public:
-  PeVideoTower(const char* model_type, detail::PeVideoPart part) : part_(std::move(part)) {
+  PeVideoTower(const char* model_type, detail::PeVideoPart part, std::unique_ptr<const TextEncoder> texts)
+      : PeTextScores(std::move(texts), part.score), part_(std::move(part)) {
     description_ = {{"model_type", model_type}, {"architecture", part_.config.vision_config.architecture}};
     const Description input = part_.processor.frame.describe();
     description_.insert(description_.end(), input.begin(), input.end());
-    description_.emplace_back("frames", part_.processor.num_frames == 0
-                                            ? "of a video all, in their order"
-                                            : "of a video " + std::to_string(part_.processor.num_frames) +
-                                                  ", evenly from the first to the last");
+    const std::int64_t frames = part_.processor.num_frames;
+    std::ostringstream chosen;
+    chosen << "of a video ";
+    if (frames > 0) chosen << frames << ", evenly from the first to the last";
+    if (frames == 0) chosen << "all, in their order";
+    if (part_.processor.fps > 0) chosen << "; of a file " << part_.processor.fps << " a second";
+    description_.emplace_back("frames", chosen.str());
     description_.emplace_back("activation",
                               "gelu, over the frames " + std::string(to_string(part_.config.hidden_act)) + ", gated");
     description_.emplace_back("pooling",
                               "each frame to a unit vector, the class token over them, then a norm and a linear layer");
+    description_.emplace_back("similarity", part_.score.describe());
     description_.emplace_back(
         "parameters", std::to_string(detail::count_parameters(*part_.network) + detail::count_parameters(*part_.head)));
   }
@@ -52,8 +57,7 @@ class PeVideoTower : public VideoEncoder {
     detail::check_pixels(pixels);
     const torch::NoGradGuard no_grad;
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
-    const std::int64_t copies =
-        std::max<std::int64_t>(1, part_.processor.num_frames);  // as the reference samples one frame
+    const std::int64_t copies = std::ssize(choose(1, 0));  // as the reference samples one frame
     const Tensor looks = part_.network->look(pixels).unsqueeze(1).expand({-1, copies, -1});
     return part_.head->forward(part_.network->forward(looks).select(1, 0));
   }
@@ -61,6 +65,22 @@ class PeVideoTower : public VideoEncoder {
   Tensor encode_video(const Tensor& pixels) const override {
     const torch::NoGradGuard no_grad;
     return part_.head->forward(part_.states(pixels).select(1, 0))[0];
+  }
+
+  std::vector<std::int64_t> choose(std::int64_t count, double seconds) const override {
+    return part_.processor.choose(count, seconds);
+  }
+  std::int64_t max_frames() const override { return kMostFrames; }
+
+  Tensor look(const Tensor& pixels) const override {
+    detail::check_pixels(pixels, part_.config.vision_config.img_size);
+    const torch::NoGradGuard no_grad;
+    return part_.network->look(pixels);
+  }
+
+  Tensor join(const Tensor& looks) const override {
+    const torch::NoGradGuard no_grad;
+    return part_.head->forward(part_.network->forward(looks.unsqueeze(0)).select(1, 0))[0];
   }
 
  private:
@@ -104,25 +124,7 @@ AnyEncoder load_pe_video(const std::filesystem::path& directory) {
   const auto video = detail::PeVideoPart::load(kLoad, files, "", "video_encoder.", config.video_config,
                                                config.text_config.hidden_size);
   const auto text = detail::PeTextPart::load(kLoad, files, kModelType, config.text_config);
-  return {.image = video.tower(kModelType), .text = text.tower(video.text_head, "text_video_head")};
-}
-
-std::unique_ptr<VideoEncoder> load_video_encoder(const std::filesystem::path& directory) {
-  constexpr const char* kWho = "load_video_encoder";
-  constexpr const char* kPeAv = "pe_audio_video";
-  const std::filesystem::path file = directory / "config.json";
-  if (!std::filesystem::exists(file)) return nullptr;
-  const detail::Json json = detail::read_json(kWho, file);
-  const auto type = json.is_object() ? detail::get_or<std::string>(kWho, json, "model_type", "") : "";
-  if (type != kModelType && type != kPeAv) return nullptr;
-  const detail::ModelFiles files = detail::open_model(kWho, directory);
-  const bool alone = type == kModelType;
-  const detail::Json both = alone ? json : detail::read_part(kWho, json, "audio_video_config");
-  const auto config = detail::read_pe_video(kWho, detail::read_part(kWho, both, "video_config"));
-  const std::string prefix = alone ? "video_encoder." : detail::pe_encoder_prefix(files.checkpoint, "video");
-  return std::make_unique<PeVideoTower>(
-      alone ? kModelType : kPeAv, detail::PeVideoPart::load(kWho, files, alone ? "" : "video_model.", prefix, config,
-                                                            detail::read_pe_text(kWho, json).hidden_size));
+  return {.image = video.tower(kModelType, text), .text = text.tower(video.text_head, "text_video_head")};
 }
 
 namespace detail {
@@ -156,18 +158,13 @@ Tensor PeVideoPart::states(const Tensor& pixels) const {
   if (count < 1 || count > kMostFrames) {
     bad_argument("encode_video", "the video has ", count, " frames, wanted 1 to ", kMostFrames);
   }
-  if (processor.num_frames == 0) return network->forward(network->look(pixels).unsqueeze(0));
-  std::vector<std::int64_t> chosen;
-  for (std::int64_t i = 0; i < processor.num_frames; ++i) {  // in floating point, as the reference does
-    chosen.push_back(static_cast<std::int64_t>(static_cast<double>(i * (count - 1)) /
-                                               static_cast<double>(processor.num_frames - 1)));
-  }
-  const auto [once, places, counts] = torch::unique_consecutive(torch::tensor(chosen), /*return_inverse=*/true);
+  const Tensor chosen = torch::tensor(processor.choose(count, /*seconds=*/0));
+  const auto [once, places, counts] = torch::unique_consecutive(chosen, /*return_inverse=*/true);
   return network->forward(network->look(pixels.index_select(0, once)).index_select(0, places).unsqueeze(0));
 }
 
-std::unique_ptr<ImageEncoder> PeVideoPart::tower(const char* model_type) const {
-  return std::make_unique<PeVideoTower>(model_type, *this);
+std::unique_ptr<ImageEncoder> PeVideoPart::tower(const char* model_type, const PeTextPart& text) const {
+  return std::make_unique<PeVideoTower>(model_type, *this, text.tower(text_head, "text_video_head"));
 }
 
 }  // namespace detail

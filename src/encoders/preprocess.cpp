@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 #include <sstream>
 
 #include "detail/error.h"
@@ -501,12 +502,34 @@ VideoProcessor read_video_processor(const std::filesystem::path& directory) {
     failure(kLoad, "\"video_processor_type\" is ", shown(name), ", known is ", kPeVideo.name);
   }
   VideoProcessor processor{.frame = read_processor(json, kPeVideo)};
-  if (read_switch(json, "do_sample_frames", false) && json.contains("num_frames") && !json.at("num_frames").is_null()) {
+  if (!read_switch(json, "do_sample_frames", false)) return processor;
+  const auto says = [&](const char* key) { return json.contains(key) && !json.at(key).is_null(); };
+  if (says("num_frames")) {
     processor.num_frames = read_size(kLoad, json, "num_frames", kMostFrames);
     if (processor.num_frames == 1)
       failure(kLoad, "\"num_frames\" is 1, wanted 2 or more: the first and the last are used");
+  } else if (says("fps")) {
+    processor.fps = get<double>(kLoad, json, "fps");
+    if (!(processor.fps > 0 && processor.fps <= 1'000))
+      failure(kLoad, "\"fps\" is ", processor.fps, ", wanted above 0, at most 1000");
   }
   return processor;
+}
+
+std::vector<std::int64_t> VideoProcessor::choose(std::int64_t count, double seconds) const {
+  std::vector<std::int64_t> chosen;
+  for (std::int64_t i = 0; i < num_frames; ++i) {  // in floating point, as the reference does
+    chosen.push_back(
+        static_cast<std::int64_t>(static_cast<double>(i * (count - 1)) / static_cast<double>(num_frames - 1)));
+  }
+  if (num_frames > 0) return chosen;
+  const double wanted = fps > 0 && seconds > 0 ? std::max(1.0, std::floor(seconds * fps)) : static_cast<double>(count);
+  const double step = std::max(1.0, static_cast<double>(count) / wanted);
+  const Tensor places = torch::arange(0, count, step, torch::kFloat32);  // the reference's rounding
+  for (const float place : std::span(places.const_data_ptr<float>(), static_cast<std::size_t>(places.numel()))) {
+    chosen.push_back(std::min(static_cast<std::int64_t>(place), count - 1));
+  }
+  return chosen;
 }
 
 }  // namespace detail

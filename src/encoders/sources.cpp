@@ -144,6 +144,13 @@ std::string source_of(JsonFiles& files, Modality modality, const std::string& fa
   if (fact == "parameters") return weights_of(directory);
   if (fact == "similarity") {
     const Json& config = files.at("config.json");
+    if (value.find("product") != std::string::npos) {  // PE's, which keep one for each pair
+      const bool audio = modality == Modality::audio,
+                 both = config.is_object() && config.contains("audio_video_config");
+      const std::string key =
+          std::string(both ? (audio ? "audio_model." : "video_model.") : "") + (audio ? "text_audio" : "text_video");
+      return weights_of(directory) + ": " + key + "_logit_scale, " + key + "_logit_bias";
+    }
     if (config.is_object() && config.contains("audio_config")) return weights_of(directory) + ": logit_scale_a";
     const bool sigmoid = value.starts_with("sigmoid");
     return weights_of(directory) + (sigmoid ? ": logit_scale, logit_bias" : ": logit_scale");

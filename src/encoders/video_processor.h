@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <vector>
 
 #include "detail/json.h"
 #include "trine/encoders/preprocess.h"
@@ -14,7 +15,11 @@ Json read_part_or_file(const char* who, const std::filesystem::path& directory, 
 /// What becomes of the frames of a video, and which of them are used.
 struct VideoProcessor {
   ImageProcessor frame;
-  std::int64_t num_frames = 0;  ///< evenly from the first to the last, 2 or more; 0: all of them
+  std::int64_t num_frames = 0;  ///< evenly from the first to the last, 2 or more; 0: all of them, or by `fps`
+  double fps = 0;               ///< frames a second of a video whose length is known; 0: all of them
+
+  /// The numbers of the frames it takes of `count`, which last so many seconds together; 0: not known.
+  std::vector<std::int64_t> choose(std::int64_t count, double seconds) const;
 };
 
 /// From the "video_processor" of processor_config.json, else from video_preprocessor_config.json. Reference:

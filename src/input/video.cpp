@@ -127,32 +127,43 @@ std::string words_of(const AVPacket& packet, AVCodecID codec) {
   return codec == AV_CODEC_ID_ASS ? detail::plain_ass(text) : detail::plain_cue(text);
 }
 
-/// The frames that are on screen at the wanted times, out of all that come by.
+std::string shown(double value) {
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
+
+[[noreturn]] void refuse_length(double max_seconds) {
+  throw Refused{"the video is longer than the " + shown(max_seconds) + " seconds that are accepted"};
+}
+
+/// The frames that are on screen at the wanted times, or have the chosen numbers, out of all that come by.
 class Selection {
  public:
-  Selection(const VideoOptions& options, double seconds, int orientation, TakeFrame take)
+  Selection(const VideoOptions& options, double seconds, std::vector<std::int64_t> chosen, int orientation,
+            TakeFrame take)
       : options_(options),
         seconds_(seconds),
+        chosen_(std::move(chosen)),
         orientation_(orientation),
         take_(std::move(take)),
         held_(detail::new_frame()) {}
 
   void offer(const AVFrame& frame, double time, double duration) {
-    if (time > options_.max_seconds) {
-      throw Refused{"the video is longer than the " + shown(options_.max_seconds) + " seconds that are accepted"};
-    }
-    if (end_ >= 0) emit_until(time);
+    if (time > options_.max_seconds) refuse_length(options_.max_seconds);
+    if (end_ >= 0 && !options_.choose) emit_until(time);
     av_frame_unref(held_.get());
     if (av_frame_ref(held_.get(), &frame) < 0) throw std::bad_alloc();
     image_ = {};
     end_ = time + duration;
+    while (taken_ < std::ssize(chosen_) && chosen_[static_cast<std::size_t>(taken_)] == offered_) emit(time);
     ++offered_;
   }
 
   /// -> when the last frame leaves the screen
   double finish() {
     end_ = std::clamp(end_, 0.0, std::max(options_.max_seconds, 0.0));
-    if (offered_ == 0) return 0;
+    if (offered_ == 0 || options_.choose) return end_;
     emit_until(end_);
     while (options_.frames > 0 && taken_ < options_.frames) emit(next());  // rounding of the last part's middle
     if (taken_ == 0) emit(0);
@@ -162,12 +173,6 @@ class Selection {
   std::int64_t offered() const { return offered_; }
 
  private:
-  static std::string shown(double value) {
-    std::ostringstream out;
-    out << value;
-    return out.str();
-  }
-
   /// The time that is wanted next; none are left where `frames` have been taken.
   double next() const {
     const auto count = static_cast<double>(taken_);
@@ -195,6 +200,7 @@ class Selection {
 
   const VideoOptions& options_;
   double seconds_;  // of the video, where frames are taken evenly
+  std::vector<std::int64_t> chosen_;
   int orientation_;
   TakeFrame take_;
   detail::RgbConverter converter_;
@@ -218,7 +224,7 @@ class Decoding {
     const std::unique_ptr<Container> opened = open();
     Container& container = *opened;
     const AVStream& pictures = container.stream(pictures_);
-    Selection selection(options_, options_.frames > 0 ? measure() : 0, detail::orientation_of(pictures),
+    Selection selection(options_, options_.frames > 0 ? measure() : 0, choose(), detail::orientation_of(pictures),
                         [this](VideoFrame frame) { keep(std::move(frame)); });
     PictureTrack track(pictures, origin_, options_.max_pixels, [&](const AVFrame& frame, double time, double duration) {
       selection.offer(frame, time, duration);
@@ -308,12 +314,38 @@ class Decoding {
       const double start = time == AV_NOPTS_VALUE ? untimed - duration : static_cast<double>(time) * unit - origin_;
       seconds = std::max(seconds, start + duration);
     });
-    if (seconds > options_.max_seconds) {
-      std::ostringstream limit;
-      limit << options_.max_seconds;
-      throw Refused{"the video is longer than the " + limit.str() + " seconds that are accepted"};
-    }
+    if (seconds > options_.max_seconds) refuse_length(options_.max_seconds);
     return seconds;
+  }
+
+  /// The numbers of the wanted frames, out of as many as decode.
+  std::vector<std::int64_t> choose() {
+    if (!options_.choose) return {};
+    const std::unique_ptr<Container> opened = open();
+    Container& container = *opened;
+    std::int64_t count = 0;
+    double end = 0;
+    PictureTrack track(container.stream(pictures_), origin_, options_.max_pixels,
+                       [&](const AVFrame&, double time, double duration) {
+                         if (time > options_.max_seconds) refuse_length(options_.max_seconds);
+                         ++count;
+                         end = time + duration;
+                       });
+    walk(container, [&](const AVPacket& packet) {
+      if (packet.stream_index == pictures_) track.decode(&packet);
+    });
+    track.decode(nullptr);
+    if (count == 0) return {};
+    std::vector<std::int64_t> chosen = options_.choose(count, end);
+    if (chosen.empty() || !std::ranges::is_sorted(chosen) || chosen.front() < 0 || chosen.back() >= count) {
+      detail::bad_argument(who_, "VideoOptions.choose gave ", chosen.size(), " numbers of ", count,
+                           " frames, wanted one or more from 0 to ", count - 1, ", in their order");
+    }
+    if (std::ssize(chosen) > options_.max_frames) {
+      throw Refused{std::to_string(chosen.size()) + " frames of it are wanted, " + std::to_string(options_.max_frames) +
+                    " are accepted"};
+    }
+    return chosen;
   }
 
   void keep(VideoFrame frame) {

@@ -1,6 +1,8 @@
 """The Perception Encoder in timm's layout, towers in OpenCLIP's, and ImageBind: every stage as the reference gives it."""
 
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ import torch
 from conftest import GOLDEN, import_maker, load_safetensors
 
 import trine
+from trine.convert import convert
 
 PICTURES = GOLDEN / "vision/pictures.safetensors"
+CLIP_OF_TEN_FRAMES = GOLDEN / "video/h264_709.mp4"  # in one second
 
 
 def scale_error(got, wanted):
@@ -144,7 +148,7 @@ def test_other_open_clips(tmp_path, seed):
         "text_cfg": {"context_length": length, "vocab_size": words, "width": 8 * heads, "heads": heads, "layers": 1},
         "custom_text": bool(seed % 2),
         "quick_gelu": seed < 2,
-    }
+    } | ({"init_logit_bias": -10} if seed % 2 else {})
     preprocess_cfg = {
         "interpolation": str(random.choice(["bilinear", "bicubic"])),
         "resize_mode": str(random.choice(["shortest", "squash"])),
@@ -156,8 +160,101 @@ def test_other_open_clips(tmp_path, seed):
     assert encoder.similarity.scale == pytest.approx(float(model.logit_scale.exp()), rel=1e-6)
     compare_pictures(encoder.image, transform, model.encode_image, random)
     given = [" ".join(random.choice(pe.WORDS.split(), int(random.integers(0, 30)))) for _ in range(6)]
-    wanted = model.encode_text(pe.token_ids(tokenizer, given, length))
-    assert scale_error(encoder.text.encode(given), wanted) < 1e-4
+    ids = pe.token_ids(tokenizer, given, length)
+    assert scale_error(encoder.text.encode(given), model.encode_text(ids)) < 1e-4
+    pictures = [picture(random) for _ in range(3)]
+    pixels = torch.stack([encoder.image.preprocess(one) for one in pictures])
+    given = ["a red door", "the old wooden lamp", ""]  # without windows
+    logits, _ = model.get_logits(pixels, pe.token_ids(tokenizer, given, length))  # with the bias, where there is one
+    embedder = trine.Embedder(tmp_path)
+    assert embedder.describe()["text.similarity"].startswith("sigmoid" if seed % 2 else "softmax")
+    wanted = logits.sigmoid() if seed % 2 else logits.softmax(1)
+    assert (embedder.probabilities(pictures, given) - wanted).abs().max() < 1e-4
+
+
+def meta_state(state):
+    """OpenCLIP's tensors of a PE-Core by the names of Meta's own files."""
+    names = {"patch_embed.proj": "conv1", "pos_embed": "positional_embedding", "cls_token": "class_embedding",
+             "blocks.": "transformer.resblocks.", "norm_pre": "ln_pre", "attn_pool.norm": "attn_pool.layernorm",
+             "attn_pool.latent": "attn_pool.probe", "attn_pool.proj": "attn_pool.attn.out_proj",
+             "attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+             ".norm1": ".ln_1", ".norm2": ".ln_2"}  # fmt: skip
+    found = {}
+    for name, tensor in state.items():
+        if not name.startswith("visual.trunk."):
+            found[name.removeprefix("text.")] = tensor
+            continue
+        name = name.removeprefix("visual.trunk.")
+        if name == "head.bias" or name.startswith("attn_pool.kv."):
+            continue
+        if name == "head.weight":
+            name, tensor = "proj", tensor.t()
+        if name in ("pos_embed", "cls_token"):
+            tensor = tensor.reshape(-1, tensor.shape[-1]) if name == "pos_embed" else tensor.flatten()
+        if name.startswith("attn_pool.q."):
+            tensor = torch.cat([tensor, state[f"visual.trunk.{name.replace('.q.', '.kv.')}"]])
+            name = f"attn_pool.attn.in_proj_{name.removeprefix('attn_pool.q.')}"
+        name = re.sub(r"^norm\.", "ln_post.", name)
+        for timm, meta in names.items():
+            name = name.replace(timm, meta)
+        found[f"visual.{name}"] = tensor.contiguous()
+    return found
+
+
+def test_metas_own_file_of_a_pe_core(tmp_path):
+    pe = maker("pe")
+    from timm.models.eva import checkpoint_filter_fn
+
+    words = len(pe.WORDS.split()) + 4
+    model_cfg = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 384, "timm_model_name": CORE[0], "timm_pool": "map", "timm_proj": None},
+        "text_cfg": {"context_length": 16, "vocab_size": words, "width": 128, "heads": 2, "layers": 2},
+        "custom_text": True,
+    }
+    preprocess_cfg = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bilinear", "resize_mode": "squash"}
+    model, transform, tokenizer = pe.make_open_clip(tmp_path / "open_clip", model_cfg, preprocess_cfg, 5)
+    model.visual.trunk.head.bias.zero_()  # Meta's has none
+    state = model.state_dict()
+    meta = meta_state(state)
+    read = checkpoint_filter_fn(meta, model.visual.trunk)  # timm's reading of such files
+    assert all(torch.equal(read[name], tensor) for name, tensor in model.visual.trunk.state_dict().items())
+    (tmp_path / "meta").mkdir()
+    torch.save({"weights": {f"module.{name}": tensor for name, tensor in meta.items()}}, tmp_path / "meta/PE-Core-T16-384.pt")
+    for file in (tmp_path / "open_clip").glob("token*.json"):
+        shutil.copy(file, tmp_path / "meta")
+
+    done = convert(tmp_path / "meta", tmp_path / "converted")
+    assert done.layout == "pe-core" and "open_clip_config.json" in done.written
+    encoder = trine.load_encoder(tmp_path / "converted")
+    random = np.random.default_rng(0)
+    compare_pictures(encoder.image, transform, model.encode_image, random)
+    ids = pe.token_ids(tokenizer, given := ["a red door", "the old wooden lamp"], 16)
+    assert scale_error(encoder.text.encode(given), model.encode_text(ids)) < 1e-4
+    pixels = encoder.image.preprocess(one := picture(random))
+    wanted = model.get_logits(pixels[None], ids)[0].softmax(1)[0]
+    assert (trine.Embedder(tmp_path / "converted").probabilities(one, given) - wanted).abs().max() < 1e-4
+
+
+def test_what_no_meta_file_of_a_pe_core_is(tmp_path):
+    tensors = {
+        "visual.conv1.weight": torch.zeros(192, 3, 16, 16),
+        "visual.attn_pool.probe": torch.zeros(1, 1, 192),
+        "visual.positional_embedding": torch.zeros(1 + 24**2, 192),
+        "token_embedding.weight": torch.zeros(7, 64),
+    }
+    for name, tensor, words in [
+        ("visual.proj", None, "visual.proj is missing"),
+        ("visual.conv1.weight", torch.zeros(190, 3, 16, 16), "190 wide, 384 px in patches of 16; known are 192 wide"),
+    ]:
+        torch.save({k: v for k, v in (tensors | {name: tensor}).items() if v is not None}, tmp_path / "model.pt")
+        with pytest.raises(ValueError, match=words):
+            convert(tmp_path / "model.pt")
+
+
+def test_a_tower_without_texts_has_no_probabilities():
+    with pytest.raises(ValueError, match="they are of pictures or clips against texts"):
+        trine.Embedder(GOLDEN / "pe/core").probabilities(np.zeros((8, 8, 3), np.uint8), ["a red door"])
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -283,9 +380,68 @@ def test_an_embedder_of_pe_av():
     assert model.modalities == ["image", "text", "audio"]
     unit = torch.nn.functional.normalize
     assert torch.allclose(model.embed_image(video[0]), unit(expected["image"], dim=0), atol=1e-5)
-    assert torch.allclose(model.embed_video(video), unit(expected["video_embeds"][0], dim=0), atol=1e-5)
-    with pytest.raises(ValueError, match="not trained on pairs"):  # its scores are of vectors that have a length
-        model.probabilities(video[0], ["a red door"])
+    for frames in (video, list(video), torch.from_numpy(video)):
+        assert torch.allclose(model.embed_video(frames), unit(expected["video_embeds"][0], dim=0), atol=1e-5)
+    assert model.embed_video([video, video[:2]], truncate_dim=5).shape == (2, 5)
+
+
+def test_probabilities_of_pe_are_of_features_with_a_length():
+    expected, metadata = load_safetensors(GOLDEN / "pe_video/both/expected.safetensors")
+    texts, video = json.loads(metadata["texts"]), expected["frames"].numpy()
+    model, parts = trine.Embedder(GOLDEN / "pe_video/both"), trine.PeAudioVideo(GOLDEN / "pe_video/both")
+    found = model.video_probabilities(video, texts)
+    assert torch.allclose(found, expected["logits_video_text"].flatten().sigmoid(), atol=1e-5)
+    assert model.video_probabilities([video, video[:1]], texts).shape == (2, len(texts))
+    wanted = parts.logits("video_text", expected["image"], expected["text_video_embeds"]).sigmoid()
+    assert torch.allclose(model.probabilities([video[0]], texts), wanted, atol=1e-5)
+    clip = (golden_sound(9_600), 48_000)
+    heard = parts.embed(audio=clip, text=texts)
+    wanted = parts.probabilities("audio_text", heard["audio"], heard["text_audio"])
+    mixed = model.probabilities([{"audio": clip}, {"image": video[0]}], texts)
+    assert torch.allclose(mixed[:1], wanted, atol=1e-5) and mixed.shape == (2, len(texts))
+    assert model.describe()["audio.similarity.source"].endswith(": audio_model.text_audio_logit_scale, "
+                                                                "audio_model.text_audio_logit_bias")  # fmt: skip
+    assert trine.Embedder(GOLDEN / "pe_audio/small").probabilities(clip, texts).shape == (len(texts),)
+    with pytest.raises(ValueError, match="the model scores at most"):
+        model.probabilities(video[0], ["the old wooden lamp " * 500])
+    with pytest.raises(ValueError, match="s of sound, the model scores at most"):
+        model.probabilities({"array": np.tile(golden_sound(48_000), 31), "sampling_rate": 48_000}, texts)
+
+
+def test_frames_of_a_file_are_those_that_the_processor_takes(tmp_path):
+    every = [frame.image for frame in trine.read_video(CLIP_OF_TEN_FRAMES, frames_per_second=10).frames]
+    assert len(every) == 10
+    both, small = (trine.Embedder(GOLDEN / "pe_video" / name) for name in ("both", "small"))
+    for file in (CLIP_OF_TEN_FRAMES, str(CLIP_OF_TEN_FRAMES), CLIP_OF_TEN_FRAMES.read_bytes()):
+        assert torch.allclose(both.embed_video(file), both.embed_video([every[i] for i in (0, 4, 9)]), atol=1e-6)
+    assert torch.allclose(small.embed_video(CLIP_OF_TEN_FRAMES), small.embed_video(every), atol=1e-6)
+    few = [frame.image for frame in trine.read_video(CLIP_OF_TEN_FRAMES, frames=4).frames]
+    assert torch.allclose(small.embed_video(CLIP_OF_TEN_FRAMES, frames=4), small.embed_video(few), atol=1e-6)
+    one = small.embed_video(CLIP_OF_TEN_FRAMES, frames_per_second=1)
+    assert torch.allclose(one, small.embed_image(every[0]), atol=1e-6)
+    for wrong in (0, -1, float("nan"), "2", 2_000):
+        with pytest.raises(ValueError, match="frames_per_second"):
+            small.embed_video(CLIP_OF_TEN_FRAMES, frames_per_second=wrong)
+    with pytest.raises(ValueError, match="frames must not be below 0"):
+        small.embed_video(CLIP_OF_TEN_FRAMES, frames=-1)
+    with pytest.raises(FileNotFoundError):
+        small.embed_video(tmp_path / "missing.mp4")
+
+
+def test_frames_a_second_are_the_references_choice(tmp_path):
+    transformers = pytest.importorskip("transformers", reason="needs transformers, the reference")
+    pytest.importorskip("torchvision", reason="needs torchvision, the reference")
+    every = [frame.image for frame in trine.read_video(CLIP_OF_TEN_FRAMES, frames_per_second=10).frames]
+    metadata = type("Metadata", (), {"total_num_frames": 10, "fps": 10})
+    for fps in (1, 2.5, 3, 7, 9.9):
+        folder = shutil.copytree(GOLDEN / "pe_video/small", tmp_path / str(fps))
+        path = folder / "video_preprocessor_config.json"
+        config = json.loads(path.read_text()) | {"do_sample_frames": True, "fps": fps, "num_frames": None}
+        path.write_text(json.dumps(config))
+        chosen = transformers.PeVideoVideoProcessor(do_sample_frames=True).sample_frames(metadata, fps=fps).tolist()
+        model = trine.Embedder(folder)
+        found, wanted = model.embed_video(CLIP_OF_TEN_FRAMES), model.embed_video([every[i] for i in chosen])
+        assert torch.allclose(found, wanted, atol=1e-6), fps
 
 
 def pe_video_configs(random):
@@ -349,7 +505,7 @@ def test_other_pe_avs(tmp_path, seed):
         tmp_path / "model", seed, video=video, audio=audio, both=both, dac=dac, hop=hop, size=size, num_frames=num_frames,
         nested=nested)  # fmt: skip
     ours = trine.PeAudioVideo(tmp_path / "model")
-    image = trine.load_encoder(tmp_path / "model").image
+    image, embedder = trine.load_encoder(tmp_path / "model").image, trine.Embedder(tmp_path / "model")
     given = ["a red door", "", "the old wooden lamp and the lamp beside the door " * 3]
     for count, samples in ((1, 1), (5, int(random.integers(20, 300))), (int(random.integers(2, 9)), 7 * hop)):
         clip = maker.frames(count, seed)
@@ -358,3 +514,5 @@ def test_other_pe_avs(tmp_path, seed):
         wanted = maker.all_vectors(model, maker.sampled(pixels[None], num_frames), maker.sound(samples), batch, hop)
         found = ours.embed(audio=(maker.sound(samples), 48_000), video=clip, text=given)
         assert_all_equal(ours, found, wanted)
+        shares = embedder.video_probabilities(clip, given)
+        assert (shares - wanted["logits_video_text"].flatten().sigmoid()).abs().max() < 1e-4

@@ -58,8 +58,8 @@ struct PeAudioOptions {
   double max_seconds = 30;  ///< longest clip of one call; 1 s takes about 50 MB
 };
 
-/// Both towers. Features are not normalised; a clip gives the class token's. There is no similarity: the reference
-/// scores products of features that are not normalised; `PeAudioVideo` has those scores.
+/// Both towers. Features are not normalised; a clip gives the class token's. There is no similarity of
+/// vectors: the reference scores products of features that are not normalised, see `Embedder::audio_probabilities`.
 TRINE_API AnyEncoder load_pe_audio(const std::filesystem::path& directory, const PeAudioOptions& options = {});
 
 }  // namespace trine

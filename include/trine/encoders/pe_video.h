@@ -47,8 +47,8 @@ class TRINE_API PeVideoEncoderImpl : public PeTransformerImpl {
 };
 TORCH_MODULE(PeVideoEncoder);
 
-/// Both towers; the image encoder is a `VideoEncoder`. Features are not normalised, and there is no similarity, as of
-/// `load_pe_audio`.
+/// Both towers; the image encoder is a `VideoEncoder`. Features are not normalised, and there is no similarity of
+/// vectors, as of `load_pe_audio`.
 TRINE_API AnyEncoder load_pe_video(const std::filesystem::path& directory);
 
 }  // namespace trine

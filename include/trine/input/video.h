@@ -31,6 +31,10 @@ struct Video {
   std::vector<std::string> notes = {};   ///< sentences on what is missing or damaged, and that the rest was read
 };
 
+/// Of so many frames, which last so many seconds together, the numbers from 0 of those that are wanted: in their order,
+/// one may come twice.
+using ChooseFrames = std::function<std::vector<std::int64_t>(std::int64_t count, double seconds)>;
+
 struct VideoOptions {
   double frames_per_second = 1;  ///< what is on screen at 0, 1, 2 ... s for 1
   std::int64_t frames = 0;  ///< this many instead, from the middles of as many equal parts; 0: by frames_per_second
@@ -42,6 +46,7 @@ struct VideoOptions {
   std::int64_t max_total_pixels = 1ll << 30;  ///< of the frames that `Video::frames` keeps
   double max_seconds = 14'400;                ///< of the video
   std::uint64_t max_bytes = 16ull << 30;      ///< size of the file
+  ChooseFrames choose = {};  ///< instead of the first two: the frames are counted before, so the pictures decode twice
 };
 
 /// Is given each frame as it is decoded; `Video::frames` then stays empty, so that long videos need little memory.
