@@ -315,17 +315,16 @@ def graphs(report: Report, vectors: np.ndarray, queries: np.ndarray, options: ar
 
         searches["faiss HNSWFlat"] = search_faiss
     if usearch := peers_here.get("usearch"):
-        for kind in ("f32", "i8"):
-            net = usearch.Index(
-                ndim=dim, metric="ip", dtype=kind, connectivity=m, expansion_add=construction, expansion_search=64
-            )
-            timed(f"usearch {kind}", lambda: net.add(np.arange(count), vectors, threads=2))
+        net = usearch.Index(
+            ndim=dim, metric="ip", dtype="f32", connectivity=m, expansion_add=construction, expansion_search=64
+        )
+        timed("usearch f32", lambda: net.add(np.arange(count), vectors, threads=2))
 
-            def search_usearch(q, ef, threads, net=net):
-                net.expansion_search = ef
-                return net.search(q, K, threads=threads).keys.reshape(len(q), -1)
+        def search_usearch(q, ef, threads):
+            net.expansion_search = ef
+            return net.search(q, K, threads=threads).keys.reshape(len(q), -1)
 
-            searches[f"usearch {kind}"] = search_usearch
+        searches["usearch f32"] = search_usearch
 
     breadth, recall = {}, {}
     for name, search in searches.items():

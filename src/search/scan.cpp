@@ -13,6 +13,7 @@ namespace {
 constexpr std::size_t kBlockRows = 240;    // with their scores they stay in the second-level cache; 12 and 6 divide it
 constexpr std::size_t kPanelFrom = 4;      // fewer queries are scored one by one
 constexpr std::size_t kMostQueries = 512;  // in one pass
+constexpr std::size_t kMostCandidates = std::size_t{1} << 22;  // of all queries of a pass
 constexpr std::size_t kThreadBytes = std::size_t{2} << 20;  // a thread starts in the time of a tenth of this
 constexpr std::size_t kOversample = 4, kOversampleMore = 24;
 constexpr float kNever = std::numeric_limits<float>::infinity();
@@ -300,8 +301,9 @@ std::vector<std::vector<std::uint32_t>> scan(const Rows& rows, VectorType scanne
       best[q] = scan_in_double(rows, query, std::min(k, rows.count), filter);
     }
   }
-  for (std::size_t first = 0; first < fast.size(); first += kMostQueries) {
-    const std::size_t some = std::min(kMostQueries, fast.size() - first);
+  const std::size_t most = std::clamp<std::size_t>(kMostCandidates / wanted, 1, kMostQueries);
+  for (std::size_t first = 0; first < fast.size(); first += most) {
+    const std::size_t some = std::min(most, fast.size() - first);
     fast_queries.clear();
     for (std::size_t i = 0; i < some; ++i) {
       const auto query = queries.subspan(fast[first + i] * rows.dim, rows.dim);
