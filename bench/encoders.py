@@ -71,11 +71,15 @@ class Onnx:
 
     @staticmethod
     def _quantised(path):
+        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         made = path.with_name("int8.onnx")
         if not made.exists():
-            quantize_dynamic(path, made, per_channel=True, weight_type=QuantType.QInt8)
+            quantize_dynamic(
+                path, made, per_channel=True, weight_type=QuantType.QInt8,
+                extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},  # of operators that only ONNX Runtime knows
+            )  # fmt: skip
         return made
 
     def __call__(self, **arrays):

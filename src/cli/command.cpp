@@ -46,8 +46,7 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
       ->check(CLI::Range(1, 1024));
   command
       ->add_option_function<std::string>(
-          "--precision",
-          [](const std::string& wanted) { static const LoadPrecision of_the_command(precision(wanted)); },
+          "--precision", [](const std::string& asked) { static const LoadPrecision of_the_command(precision(asked)); },
           "What encoders compute with: fp32, bf16, int8, or auto for the fastest here that is accurate enough")
       ->type_name("NAME")
       ->check(CLI::IsMember({"auto", "fp32", "bf16", "int8"}));
