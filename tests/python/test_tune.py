@@ -59,7 +59,7 @@ def test_gradients_are_recorded_only_where_they_are_wanted(tiny_directory):
             pass
         recorded = model.embed_text(["a sour lemon", "leek " * 200])  # the second in windows
     assert recorded.requires_grad and not model.embed_text("a").requires_grad
-    assert torch.equal(recorded[0].detach(), before)
+    assert (recorded[0].detach() - before).abs().max() < 1e-6  # torch's own layers, not the packed ones
     recorded.sum().backward()
     assert all(w.grad is not None and w.grad.isfinite().all() for w in weights.values())
 
@@ -166,7 +166,7 @@ def test_rank_and_align_tune_too(manifest, store, tmp_path):
     path = save_manifest(tmp_path / "m.jsonl", rows)
     for task, towers in (("rank", ["image"]), ("align", ["text", "image"])):
         result = fit(path, task=task, embedder=clip, features=store, folder=tmp_path / task, tune=towers,
-                     tower_learning_rate=1e-3, out_dim=8, **SMALL)  # fmt: skip
+                     tower_learning_rate=1e-4, out_dim=8, **SMALL | {"epochs": 20, "learning_rate": 5e-3})  # fmt: skip
         assert result.history[-1]["loss"] < result.history[0]["loss"]
         same = torch.equal(result.embedder.embed_text("ripe"), clip.embed_text("ripe"))
         assert same == ("text" not in towers)
