@@ -353,6 +353,7 @@ struct Embedder::Impl {
 
   /// What scores texts by the features of pictures or of clips; nothing where vectors do.
   const detail::TextScores* scores_of(Modality modality) const {
+    if (!config.is_null()) return nullptr;  // a model of ours has a head behind the features
     return modality == Modality::image   ? dynamic_cast<const detail::TextScores*>(image.get())
            : modality == Modality::audio ? dynamic_cast<const detail::TextScores*>(audio.get())
                                          : nullptr;
