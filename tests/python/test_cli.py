@@ -395,15 +395,6 @@ def test_describe(run, tiny_directory):
     assert b"text.pooling" in run("describe", tiny_directory).stdout
 
 
-def test_precision(run, tiny_directory):
-    done = run("describe", tiny_directory, "--precision", "fp32", "--json")
-    assert json.loads(done.stdout)["text.precision"] == "fp32"
-    done = run("embed", "--model", tiny_directory, "--text", "a banana", "--precision", "auto", "--json")
-    assert done.returncode == 0, done.said
-    done = run("describe", tiny_directory, "--precision", "half")
-    assert done.returncode == 2 and "--precision" in done.said
-
-
 def test_a_reader_that_goes_away_is_no_error(trine_program, tiny_directory):
     command = [trine_program, "describe", tiny_directory]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
