@@ -66,9 +66,9 @@ def vectors_of(model, modality, clips):
     if modality == "image":
         made = [model.embed_image(verify.pictures()[name]) for name in NAMES[modality]]
     elif modality == "text":
-        made = [model.embed_text(verify.texts()[name], prompt="") for name in NAMES[modality]]
+        made = [model.embed_text(verify.texts()[name], prompt="", long_input="truncate") for name in NAMES[modality]]
     else:
-        made = [model.embed_audio((verify.clips(*clips)[name], clips[0])) for name in NAMES[modality]]
+        made = [model.embed_audio((verify.clips(*clips)[name], clips[0]), long_input="truncate") for name in NAMES[modality]]
     return torch.stack(made)
 
 
