@@ -5,6 +5,10 @@
 #include <cstring>
 #include <numbers>
 
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
+
 #include "detail/error.h"
 #include "input/detail/pixels.h"
 
@@ -117,100 +121,78 @@ Coefficients coefficients(int source, int target, ResizeFilter filter, Span part
 namespace {
 
 constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
-constexpr int kLanes = 16;  ///< sums side by side
-constexpr int kRows = 4;    ///< of four bytes each in the lanes: red, green, blue and one that is not used
+constexpr int kRows = 4;  ///< go through the columns' loop together
 
-using Bytes16 = std::uint8_t __attribute__((vector_size(kLanes)));
+constexpr int kLanes = 16;  ///< sums side by side
+
 using Sums = std::int32_t __attribute__((vector_size(4 * kLanes)));
 
-/// Both passes are written once, in vectors of the compiler's, and compiled for several instruction sets.
-#define TRINE_INLINE [[gnu::always_inline]] inline
-
-TRINE_INLINE void store_clipped(const Sums& sums, std::uint8_t* out) {
-  Sums value = sums >> kPrecision;
-  value = value < 0 ? Sums{} : value;
-  value = value > 255 ? Sums{} + 255 : value;
-  const Bytes16 bytes = __builtin_convertvector(value, Bytes16);
-  std::memcpy(out, &bytes, sizeof bytes);
+namespace portable {
+inline void add_weighted(Sums& sums, const std::uint8_t* in, std::int32_t weight) {
+  for (int i = 0; i < kLanes; ++i) sums[i] += in[i] * weight;
 }
-
-TRINE_INLINE void add_weighted(Sums& sums, const std::uint8_t* in, std::int32_t weight) {
-  Bytes16 bytes;
-  std::memcpy(&bytes, in, sizeof bytes);
-  sums += __builtin_convertvector(bytes, Sums) * weight;
+inline void narrow(const Sums& values, std::uint8_t* out) {
+  for (int i = 0; i < kLanes; ++i) out[i] = static_cast<std::uint8_t>(values[i]);
 }
+#include "input/detail/resample_loops.h"
+}  // namespace portable
 
-/// `packed`: for each source pixel its colours in kRows rows, four bytes each. `out`: the same for each target pixel.
-TRINE_INLINE void columns_of(const std::uint8_t* packed, const Coefficients& columns, std::uint8_t* out) {
-  for (std::size_t x = 0; x < columns.windows.size(); ++x) {
-    const auto [first, count] = columns.windows[x];
-    const std::int32_t* weights = columns.of(x);
-    const std::uint8_t* in = packed + static_cast<std::ptrdiff_t>(first) * kLanes;
-    Sums sums = Sums{} + kHalf;
-    for (int k = 0; k < count; ++k) add_weighted(sums, in + k * kLanes, weights[k]);
-    store_clipped(sums, out + x * kLanes);
-  }
+// GCC turns loops like those above into single bytes also where the machine has an instruction.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define TRINE_RESAMPLE_X86 1
+#pragma GCC push_options
+#pragma GCC target("avx2")
+namespace avx2 {
+inline void add_weighted(Sums& sums, const std::uint8_t* in, std::int32_t weight) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
+  const __m256i halves[2] = {_mm256_cvtepu8_epi32(bytes), _mm256_cvtepu8_epi32(_mm_srli_si128(bytes, 8))};
+  Sums wide;
+  std::memcpy(&wide, halves, sizeof wide);
+  sums += wide * weight;
 }
-
-/// `count` rows of `bytes` bytes, `stride` apart, to one row. `out` has room for whole vectors.
-TRINE_INLINE void row_of(const std::uint8_t* in, std::size_t stride, const std::int32_t* weights, int count,
-                         std::size_t bytes, std::uint8_t* out) {
-  for (std::size_t i = 0; i < bytes; i += kLanes) {
-    Sums sums = Sums{} + kHalf;
-    for (int k = 0; k < count; ++k) add_weighted(sums, in + static_cast<std::size_t>(k) * stride + i, weights[k]);
-    store_clipped(sums, out + i);
-  }
+inline void narrow(const Sums& values, std::uint8_t* out) {
+  __m256i halves[2];
+  std::memcpy(halves, &values, sizeof halves);
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(halves[0], halves[1]), 0xD8);
+  const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), bytes);
 }
+#include "input/detail/resample_loops.h"
+}  // namespace avx2
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx2")
+namespace avx512 {
+inline void add_weighted(Sums& sums, const std::uint8_t* in, std::int32_t weight) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
+  sums += reinterpret_cast<Sums>(_mm512_maskz_cvtepu8_epi32(0xFFFF, bytes)) * weight;
+}
+inline void narrow(const Sums& values, std::uint8_t* out) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out),
+                   _mm512_maskz_cvtepi32_epi8(0xFFFF, reinterpret_cast<__m512i>(values)));
+}
+#include "input/detail/resample_loops.h"
+}  // namespace avx512
+#pragma GCC pop_options
+#endif
 
-struct Passes {
-  void (*columns)(const std::uint8_t*, const Coefficients&, std::uint8_t*);
-  void (*row)(const std::uint8_t*, std::size_t, const std::int32_t*, int, std::size_t, std::uint8_t*);
+struct Loops {
+  decltype(&portable::columns_of) columns = portable::columns_of;
+  decltype(&portable::row_of) row = portable::row_of;
 };
 
-constexpr Passes kPortable{
-    [](const std::uint8_t* packed, const Coefficients& columns, std::uint8_t* out) {
-      columns_of(packed, columns, out);
-    },
-    [](const std::uint8_t* in, std::size_t stride, const std::int32_t* weights, int count, std::size_t bytes,
-       std::uint8_t* out) { row_of(in, stride, weights, count, bytes, out); }};
-
-#ifdef __x86_64__
-
-[[gnu::target("avx2")]] void columns_avx2(const std::uint8_t* packed, const Coefficients& columns, std::uint8_t* out) {
-  columns_of(packed, columns, out);
-}
-
-[[gnu::target("avx2")]] void row_avx2(const std::uint8_t* in, std::size_t stride, const std::int32_t* weights,
-                                      int count, std::size_t bytes, std::uint8_t* out) {
-  row_of(in, stride, weights, count, bytes, out);
-}
-
-[[gnu::target("avx512f,avx512bw,avx512vl")]] void columns_avx512(const std::uint8_t* packed,
-                                                                 const Coefficients& columns, std::uint8_t* out) {
-  columns_of(packed, columns, out);
-}
-
-[[gnu::target("avx512f,avx512bw,avx512vl")]] void row_avx512(const std::uint8_t* in, std::size_t stride,
-                                                             const std::int32_t* weights, int count, std::size_t bytes,
-                                                             std::uint8_t* out) {
-  row_of(in, stride, weights, count, bytes, out);
-}
-
-Passes passes_of(Instructions with) {
-  if (with == Instructions::avx512) return {columns_avx512, row_avx512};
-  return with == Instructions::avx2 ? Passes{columns_avx2, row_avx2} : kPortable;
-}
-
-#else
-
-Passes passes_of(Instructions) { return kPortable; }
-
+Loops loops_of([[maybe_unused]] Instructions with) {
+#ifdef TRINE_RESAMPLE_X86
+  if (with == Instructions::avx512) return {avx512::columns_of, avx512::row_of};
+  if (with == Instructions::avx2) return {avx2::columns_of, avx2::row_of};
 #endif
+  return {};
+}
 
 }  // namespace
 
 Instructions instructions() {
-#ifdef __x86_64__
+#ifdef TRINE_RESAMPLE_X86
   static const Instructions best =
       __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
           ? Instructions::avx512
@@ -231,7 +213,7 @@ Image resample_rows(const Image& image, const Coefficients& rows, Span columns) 
 }
 
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with) {
-  const auto pass = passes_of(with).columns;
+  const auto loop = loops_of(with).columns;
   Image result{static_cast<int>(columns.windows.size()), rows.count, {}};
   result.pixels.resize(rgb_bytes(result.width, result.height));
   const Span needed = columns.needed();
@@ -244,7 +226,8 @@ Image resample_columns(const Image& image, const Coefficients& columns, Span row
       std::uint8_t* to = packed.data() + 4 * r;
       for (int x = needed.first; x < needed.first + needed.count; ++x) std::memcpy(to + x * kLanes, in + 3 * x, 3);
     }
-    pass(packed.data(), columns, made.data());
+    loop(packed.data(), columns.windows.data(), columns.windows.size(), columns.values.data(), columns.stride,
+         made.data());
     for (int r = 0; r < together; ++r) {
       std::uint8_t* out = result.pixels.data() + rgb_bytes(result.width, y + r);
       const std::uint8_t* from = made.data() + 4 * r;
@@ -255,7 +238,7 @@ Image resample_columns(const Image& image, const Coefficients& columns, Span row
 }
 
 Image resample_rows(const Image& image, const Coefficients& rows, Span columns, Instructions with) {
-  const auto pass = passes_of(with).row;
+  const auto loop = loops_of(with).row;
   Image result{columns.count, static_cast<int>(rows.windows.size()), {}};
   const std::size_t bytes = rgb_bytes(columns.count, 1), stride = rgb_bytes(image.width, 1);
   result.pixels.resize(bytes * rows.windows.size());
@@ -265,13 +248,13 @@ Image resample_rows(const Image& image, const Coefficients& rows, Span columns, 
     const auto [first, count] = rows.windows[y];
     const std::uint8_t* in = image.pixels.data() + rgb_bytes(image.width, first) + rgb_bytes(columns.first, 1);
     std::uint8_t* out = result.pixels.data() + y * bytes;
-    pass(in, stride, rows.of(y), count, whole, out);
+    loop(in, stride, rows.of(y), count, whole, out);
     if (rest == 0) continue;
     last.assign(static_cast<std::size_t>(count) * kLanes, 0);
     for (int k = 0; k < count; ++k) {
       std::memcpy(last.data() + k * kLanes, in + static_cast<std::size_t>(k) * stride + whole, rest);
     }
-    pass(last.data(), kLanes, rows.of(y), count, kLanes, made.data());
+    loop(last.data(), kLanes, rows.of(y), count, kLanes, made.data());
     std::memcpy(out + whole, made.data(), rest);
   }
   return result;
