@@ -153,6 +153,12 @@ Scale fit_scale(const Tensor& logits, const Tensor& y, std::int64_t intents, dou
           evidence(inside, intents).quantile(1 - kept).item<float>()};
 }
 
+std::vector<detail::Tokens> tokens_of(const Embedder& embedder, const std::vector<std::string>& texts) {
+  std::vector<detail::Tokens> tokens;
+  for (const std::string& text : texts) tokens.push_back(embedder.tokenize(text));
+  return tokens;
+}
+
 std::string rounded(double value) {
   std::ostringstream out;
   out.precision(3);
@@ -257,7 +263,7 @@ IntentClassifier IntentClassifier::fit(const Embedder& embedder, const Examples&
     }
   }
   table.x = embedder.embed_texts(texts);
-  for (const std::string& text : texts) table.tokens.push_back(embedder.tokenize(text));
+  table.tokens = tokens_of(embedder, texts);
   table.y = torch::tensor(y);
   table.fold = torch::tensor(fold);
 
@@ -308,10 +314,9 @@ Intent IntentClassifier::understand(const Tensor& text_vector) const {
 }
 
 std::vector<Intent> IntentClassifier::understand(const std::vector<std::string>& texts) const {
-  std::vector<detail::Tokens> tokens;
-  for (const std::string& text : texts) tokens.push_back(impl_->embedder.tokenize(text));
   const Tensor logits = impl_->head.logits(impl_->embedder.embed_texts(texts));
-  return impl_->intents_of(logits + impl_->share_of_words * impl_->words.of(tokens), impl_->of_texts);
+  return impl_->intents_of(logits + impl_->share_of_words * impl_->words.of(tokens_of(impl_->embedder, texts)),
+                           impl_->of_texts);
 }
 
 const std::vector<std::string>& IntentClassifier::labels() const { return impl_->labels; }
