@@ -137,6 +137,8 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
                              config_.std);
   }
 
+  std::int64_t draft_side() const override { return resized_side(config_.input_size, config_.crop_pct); }
+
   Tensor encode(const Tensor& pixels) const override {
     if (pixels.dim() != 4 || pixels.size(1) != 3 || pixels.scalar_type() != torch::kFloat32) {
       detail::bad_argument("encode", "pixels are (N, 3, H, W) of Float, got ", pixels.sizes(), " of ",
