@@ -32,6 +32,7 @@ COMMANDS = (
     "advise",
     "convert",
     "verify",
+    "bench",
 )
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
