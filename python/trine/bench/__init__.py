@@ -26,17 +26,21 @@ from typing import Any
 
 from .._command import Parser, run
 
-PARTS = ("encoders", "pictures", "search", "growth")
-WORKS = ("minilm", "bert", "vit", "whisper", "whisper-tiny", "efficientnet")
+# The works of each part.
+PARTS = {
+    "encoders": ("minilm", "bert", "vit", "whisper", "whisper-tiny", "efficientnet"),
+    "pictures": (),
+    "search": ("exact", "graphs"),
+    "growth": ("texts", "lengths", "records"),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.works and options.part != "encoders":
-        parser.error(f"only encoders has works, not {options.part}")
-    if unknown := set(options.works) - set(WORKS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; the works are {', '.join(WORKS)}")
+    known = PARTS.get(options.part, ())
+    if unknown := [work for work in options.works if work not in known]:
+        parser.error(f"{options.part} has no {unknown[0]!r}, but {', '.join(known) or 'one work only'}")
     if options.model and (options.part not in (None, "encoders") or options.works):
         parser.error("--model goes with encoders and no works")
     if options.clock == "cpu" and options.threads != 1:
@@ -49,7 +53,8 @@ def _parser() -> Parser:
         "trine bench encoders minilm --quick", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("part", nargs="?", choices=PARTS, help="all of them without it")
-    parser.add_argument("works", nargs="*", metavar="WORK", help=f"of encoders: {', '.join(WORKS)}; all without it")
+    works = "; ".join(f"of {part}: {', '.join(of)}" for part, of in PARTS.items() if of)
+    parser.add_argument("works", nargs="*", metavar="WORK", help=f"{works}; all of them without it")
     parser.add_argument("--quick", action="store_true", help="fewer rounds and sizes: a look, not a measurement")
     parser.add_argument("--rounds", type=_count, help="7; 3 with --quick")
     parser.add_argument("--threads", type=_count, help="as many as torch takes")
@@ -128,16 +133,21 @@ def _work(options: argparse.Namespace) -> int:
     }  # fmt: skip
     report = Report(conditions, _sentence(conditions), options.json)
 
-    parts = [options.part] if options.part else ["encoders"] if options.model else PARTS
+    parts = [options.part] if options.part else ["encoders"] if options.model else list(PARTS)
+    works = {part: options.works or PARTS[part] for part in parts}
+    if quick and not options.part:
+        works["encoders"] = ("minilm", "efficientnet")
     if "encoders" in parts:
-        works = options.works or (["minilm", "efficientnet"] if quick and not options.part else WORKS)
-        for name in [None] if options.model else works:
+        for name in [None] if options.model else works["encoders"]:
             with tempfile.TemporaryDirectory(prefix="trine-bench-") as folder:
                 made = encoders.own(options) if name is None else encoders.WORKS[name](options, Path(folder))
                 encoders.measure(report, race, made, options.batches)
-    for name, part in {"pictures": pictures, "search": search, "growth": growth}.items():
-        if name in parts:
-            part.measure(report, race, options)
+    if "pictures" in parts:
+        pictures.measure(report, race, options)
+    if "search" in parts:
+        search.measure(report, race, options, works["search"])
+    if "growth" in parts:
+        growth.measure(report, race, options, works["growth"])
     if options.json:
         print(json.dumps(report.to_dict()))
     if options.out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from argparse import Namespace
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,11 +16,13 @@ from .race import Bar, Race, resident, spread
 from .report import Report
 
 
-def measure(report: Report, race: Race, options: Namespace) -> None:
-    directory = cached("all-MiniLM-L6-v2")
-    _many(report, race, options, Embedder(directory))
-    _lengths(report, race, Embedder(directory))
-    _additions(report, race, options)
+def measure(report: Report, race: Race, options: Namespace, works: Sequence[str]) -> None:
+    if "texts" in works:
+        _many(report, race, options, Embedder(cached("all-MiniLM-L6-v2")))
+    if "lengths" in works:
+        _lengths(report, race, Embedder(cached("all-MiniLM-L6-v2")))
+    if "records" in works:
+        _additions(report, race, options)
 
 
 def _many(report: Report, race: Race, options: Namespace, model: Embedder) -> None:

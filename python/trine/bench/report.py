@@ -55,10 +55,10 @@ class Report:
         panels = [panel for table in self.tables if table.chart for panel in _panels(table)]
         columns = 2 if len(panels) > 1 else 1
         drawn, heights = [], [0] * columns
-        for title, bars in panels:
+        for panel in panels:
             column = heights.index(min(heights))
-            drawn.append(_draw(title, bars, column * _WIDTH, heights[column] + 30))
-            heights[column] += 46 + _STEP * len(bars)
+            drawn.append(_draw(*panel, column * _WIDTH, heights[column] + 30))
+            heights[column] += 62 + _STEP * len(panel[2])
         width, height = columns * _WIDTH, max(heights) + 40
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -73,22 +73,28 @@ _WIDTH, _STEP = 560, 19
 _NAMES, _BARS = 170, 300  # widths
 
 
-def _panels(table: Table) -> list[tuple[str, list[tuple[str, float]]]]:
-    """(title, bars), one for each value of the second column where that is a batch."""
+Bars = list[tuple[str, float]]
+
+
+def _panels(table: Table) -> list[tuple[str, str, Bars]]:
+    """(title, what is drawn, bars), one for each value of the second column where that is a batch."""
     value = table.head.index(table.chart)
     batched = table.head[1] in ("batch", "queries")
-    found: dict[str, list[tuple[str, float]]] = {}
+    better = "shorter" if table.chart.startswith("ms") else "longer"
+    found: dict[str, Bars] = {}
     for row in table.rows:
-        title = f"{table.title}, {table.head[1]} {row[1]}" if batched else table.title
-        number = row[value].split()[0]
-        if number:
-            found.setdefault(f"{title}: {table.chart}", []).append((row[0], float(number)))
-    return list(found.items())
+        drawn = f"{table.chart}, {better} is better" + (f"; {table.head[1]}: {row[1]}" if batched else "")
+        found.setdefault(drawn, []).append((row[0], float(row[value].split()[0])))
+    return [(table.title, drawn, bars) for drawn, bars in found.items()]
 
 
-def _draw(title: str, bars: list[tuple[str, float]], x: float, y: float) -> str:
+def _draw(title: str, subtitle: str, bars: Bars, x: float, y: float) -> str:
     most = max((value for _, value in bars), default=0) or 1
-    lines = [f'<text x="{x + 12}" y="{y}" font-weight="bold">{escape(_cut(title, 80))}</text>\n']
+    lines = [
+        f'<text x="{x + 12}" y="{y}" font-weight="bold">{escape(_cut(title, 76))}</text>\n',
+        f'<text x="{x + 12}" y="{y + 16}" fill="#666">{escape(subtitle)}</text>\n',
+    ]
+    y += 18
     for name, value in bars:
         y += _STEP
         length = max(1, _BARS * value / most)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
-def measure(report: Report, race: Race, options: Namespace) -> None:
+def measure(report: Report, race: Race, options: Namespace, works: Sequence[str]) -> None:
     vectors, queries, what = data(options)
     torch.set_num_threads(race.threads)
     if "faiss" in options.peers:
@@ -61,8 +61,10 @@ def measure(report: Report, race: Race, options: Namespace) -> None:
         faiss.omp_set_num_threads(race.threads)
     what = f"{len(vectors):,} x {vectors.shape[1]}, {what}, top {K}"
     truth = _top(vectors, queries)
-    _exact(report, race, options, vectors, queries, truth, what)
-    _graphs(report, race, options, vectors, queries, truth, what)
+    if "exact" in works:
+        _exact(report, race, options, vectors, queries, truth, what)
+    if "graphs" in works:
+        _graphs(report, race, options, vectors, queries, truth, what)
 
 
 # --- exact ------------------------------------------------------------------------------------------------------------
@@ -92,8 +94,15 @@ def _exact(
 
         flat = faiss.IndexFlatIP(vectors.shape[1])
         flat.add(vectors)
-        contestants["faiss IndexFlatIP"] = lambda block: flat.search(block, K)
-        found["faiss IndexFlatIP"] = flat.search(queries, K)[1]
+
+        def faiss_search(block: np.ndarray, threshold: int) -> Any:
+            faiss.cvar.distance_compute_blas_threshold = threshold  # queries from which it takes a product of matrices
+            return flat.search(block, K)
+
+        usual = faiss.cvar.distance_compute_blas_threshold  # which some wheels set so high that it never does
+        for name, threshold in {"faiss IndexFlatIP": usual, "faiss IndexFlatIP, BLAS": 20}.items():
+            contestants[name] = lambda block, threshold=threshold: faiss_search(block, threshold)
+            found[name] = contestants[name](queries)[1]
     if "usearch" in options.peers:
         from usearch.index import MetricKind, search
 
@@ -159,7 +168,8 @@ def _graphs(
     breadth, recall = {}, {}
     for name, search in searches.items():
         for ef in [*range(10, 40, 2), *range(40, 100, 4), *range(100, 420, 10)]:
-            breadth[name], recall[name] = ef, _overlap(truth, search(queries, ef))
+            found = search(queries, ef)
+            breadth[name], recall[name] = ef, _overlap(truth, _numbers(found) if name.startswith("trine") else found)
             if recall[name] >= options.recall:
                 break
     title = f"Graphs at recall@{K} of {options.recall:g}, {what}, m {M}, ef_construction {CONSTRUCTION}"
@@ -183,12 +193,12 @@ def _graphs(
 
 def _build(
     race: Race, options: Namespace, vectors: np.ndarray
-) -> tuple[dict[str, float], dict[str, Callable[[np.ndarray, int], np.ndarray]]]:
-    """Seconds that a graph took, and searches by name: (queries, ef) -> numbers."""
+) -> tuple[dict[str, float], dict[str, Callable[[np.ndarray, int], Any]]]:
+    """Seconds that a graph took, and searches by name: (queries, ef) -> numbers, or our matches."""
     count, dim = vectors.shape
     threads = race.threads
     built: dict[str, float] = {}
-    searches: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {}
+    searches: dict[str, Callable[[np.ndarray, int], Any]] = {}
     bar = Bar("building graphs", 2 + sum(name in options.peers for name in ("hnswlib", "faiss", "usearch")))
 
     def timed(name: str, build: Callable[[], object]) -> None:
@@ -201,7 +211,7 @@ def _build(
         index = Index(dim, **how)
         index.add([str(i) for i in range(count)], vectors)
         timed(name, lambda: index.build_graph(m=M, ef_construction=CONSTRUCTION, threads=threads))
-        searches[name] = lambda q, ef, index=index: _numbers(index.search(q, K, ef=ef, threads=threads))
+        searches[name] = lambda q, ef, index=index: index.search(q, K, ef=ef, threads=threads)
     if "hnswlib" in options.peers:
         import hnswlib
 
