@@ -75,7 +75,7 @@ def _parser() -> Parser:
     sizes.add_argument("--count", type=_count, help="search: vectors, 200000; 20000 with --quick")
     sizes.add_argument("--dim", type=_count, default=384, help="search: their length, 384")
     sizes.add_argument("--recall", type=_share, default=0.98, help="search: at which graphs are compared, 0.98")
-    sizes.add_argument("--items", type=_count, help="growth: texts to embed, 100000; 1000 with --quick")
+    sizes.add_argument("--items", type=_count, help="growth: texts to embed, 20000; 1000 with --quick")
     sizes.add_argument("--records", type=_count, help="growth: vectors to add, 1000000; 10000 with --quick")
     return parser
 
@@ -115,7 +115,7 @@ def _work(options: argparse.Namespace) -> int:
     options.threads = options.threads or torch.get_num_threads()
     options.batches = options.batches or ([1, 8] if quick else [1, 8, 32])
     options.count = options.count or (20_000 if quick else 200_000)
-    options.items = options.items or (1_000 if quick else 100_000)
+    options.items = options.items or (1_000 if quick else 20_000)
     options.records = options.records or (10_000 if quick else 1_000_000)
     options.peers = Peers(options.peers.split(",") if options.peers is not None else None)
     if quick:

@@ -35,7 +35,7 @@ def _many(report: Report, race: Race, options: Namespace, model: Embedder) -> No
     head = ["texts so far", "ms per text", "MB in memory", "MB more than at the start"]
     table = report.table("Texts embedded in one run, all-MiniLM-L6-v2", head)
     start, done = resident(), 0
-    stretches = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n <= options.items] or [options.items]
+    stretches = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n < options.items] + [options.items]
     bar = Bar("embedding", -(-stretches[-1] // 256))
     for until in stretches:
         begin, before = race.clock(), done
