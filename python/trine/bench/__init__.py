@@ -129,7 +129,8 @@ def _work(options: argparse.Namespace) -> int:
     reading = bandwidth(race.clock)
     conditions: dict[str, Any] = {
         "machine": machine(), "threads": options.threads, "clock": options.clock, "rounds": options.rounds,
-        "ceilings GF/s": found, "reading GB/s": reading, "versions": options.peers.versions(), "missing": options.peers.missing,
+        "ceilings GF/s": found, "reading GB/s": reading,
+        "versions": options.peers.versions(), "missing": options.peers.missing,
     }  # fmt: skip
     report = Report(conditions, _sentence(conditions), options.json)
 

@@ -118,7 +118,7 @@ def clip(seed: int, seconds: float = 30.0, rate: int = 16_000) -> np.ndarray:
 def clips(folder: Path | None, count: int = 32, rate: int = 16_000) -> list[np.ndarray]:
     """Samples: of the sounds in a folder, else such as are made."""
     if folder is None:
-        return [clip(number) for number in range(count)]
+        return [clip(number, rate=rate) for number in range(count)]
     kinds = (".wav", ".flac", ".mp3", ".ogg")
     found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds)
     if not found:

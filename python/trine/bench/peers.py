@@ -155,7 +155,8 @@ class Exported:
 
     def _quantised(self, path: Path) -> Path:
         import onnx
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+        from onnxruntime.quantization import quantize_dynamic, quantize_static
 
         made = path.with_name("int8.onnx")
         if self._static is None:

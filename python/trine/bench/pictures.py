@@ -147,7 +147,8 @@ def _processor() -> Run:
     from PIL import Image
 
     kind = getattr(tf, "CLIPImageProcessorPil", None) or tf.CLIPImageProcessor
-    processor = kind(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_mean=MEAN, image_std=STD)
+    size, crop = {"shortest_edge": SIDE}, {"height": SIDE, "width": SIDE}
+    processor = kind(size=size, crop_size=crop, image_mean=MEAN, image_std=STD)
     return lambda file: processor(Image.open(io.BytesIO(file)), return_tensors="pt")["pixel_values"][0]
 
 

@@ -64,8 +64,8 @@ class Report:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
             f'font-family="sans-serif" font-size="12">\n<rect width="100%" height="100%" fill="white"/>\n'
             + "".join(drawn)
-            + f'<text x="12" y="{height - 12}" fill="#666" font-size="10">{escape(_cut(self.sentence, columns * 95))}</text>\n'
-            + "</svg>\n"
+            + f'<text x="12" y="{height - 12}" fill="#666" font-size="10">'
+            + f"{escape(_cut(self.sentence, columns * 95))}</text>\n</svg>\n"
         )
 
 
