@@ -10,7 +10,7 @@ from importlib import import_module
 from importlib.util import find_spec  # looks, does not import
 from pathlib import Path
 
-_MODULES = ("convert", "verify")  # commands that are trine.convert, trine.verify; those of src/cli/python.cpp
+_MODULES = ("convert", "verify", "bench")  # commands that are trine.convert and so on; those of src/cli/python.cpp
 
 
 def _folder(package: str, content: str) -> Path:

@@ -1,4 +1,5 @@
 #include "trine/input/audio.h"
+#include "trine/input/encode_image.h"
 #include "trine/input/image.h"
 #include "trine/input/text.h"
 
@@ -90,6 +91,14 @@ void bind_input(py::module_& m) {
         return resize(image, width, height, resize_filter(filter));
       },
       NoGil());
+  m.def("encode_jpeg", [](const Image& image, int quality) {
+    std::vector<std::byte> file;
+    {
+      const py::gil_scoped_release unlocked;
+      file = encode_jpeg(image, quality);
+    }
+    return py::bytes(reinterpret_cast<const char*>(file.data()), file.size());
+  });
 
   m.def(
       "read_audio", [](const std::filesystem::path& path, int rate) { return read_audio(path, {.sample_rate = rate}); },

@@ -1,4 +1,4 @@
-"""What the commands that are Python modules have in common: `trine convert`, `trine verify`."""
+"""What the commands that are Python modules have in common: `trine convert`, `trine verify`, `trine bench`."""
 
 from __future__ import annotations
 

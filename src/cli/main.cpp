@@ -16,10 +16,10 @@ namespace trine::cli {
 // The commands in the order of the help, one file each.
 using AddCommand = void(CLI::App& app);
 AddCommand add_embed, add_transcribe, add_index, add_search, add_ask, add_video, add_classify, add_describe, add_train,
-    add_evaluate, add_advise, add_convert, add_verify;
+    add_evaluate, add_advise, add_convert, add_verify, add_bench;
 constexpr AddCommand* kCommands[] = {add_embed,  add_transcribe, add_index,    add_search, add_ask,
                                      add_video,  add_classify,   add_describe, add_train,  add_evaluate,
-                                     add_advise, add_convert,    add_verify};
+                                     add_advise, add_convert,    add_verify,   add_bench};
 
 namespace {
 

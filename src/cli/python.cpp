@@ -65,4 +65,8 @@ void add_verify(CLI::App& app) {
   add_module(app, "verify", "A checkpoint, stage by stage, against its reference implementation (Python)");
 }
 
+void add_bench(CLI::App& app) {
+  add_module(app, "bench", "Speed on this machine, beside other libraries, in one interleaved run (Python)");
+}
+
 }  // namespace trine::cli

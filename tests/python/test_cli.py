@@ -29,6 +29,7 @@ COMMANDS = (
     "advise",
     "convert",
     "verify",
+    "bench",
 )
 CATALOGUE = [
     {"id": "lemon", "title": "Lemon", "attributes": {"price": 0.5, "currency": "EUR", "category": "fruit"}},
