@@ -122,6 +122,15 @@ TEST_P(EachPrecision, ChangedWeightsCount) {
   EXPECT_TRUE(infer(made, x).equal(before));
 }
 
+/// A batch of one is contiguous where a larger one is not: the first step of each sequence.
+TEST(Precision, ANormDoesNotDependOnTheLayout) {
+  trine::LayerNorm norm(70);
+  trine::reset_parameters(*norm);
+  const torch::NoGradGuard no_grad;
+  const Tensor x = inputs(3).select(1, 0);
+  EXPECT_TRUE(norm->forward(x).equal(norm->forward(x.contiguous())));
+}
+
 /// Whole tiles of queries and keys, parts of them, and one more than a tile.
 TEST(Precision, SequencesOfAnyLengthAreAsInTorch) {
   const trine::Transformer made = network(Precision::fp32);

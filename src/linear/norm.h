@@ -6,7 +6,7 @@
 
 namespace trine::detail {
 
-/// Whether `normalise` computes it: contiguous fp32 on the CPU, no gradients.
+/// Whether `normalise` computes it: fp32 on the CPU, no gradients.
 bool can_normalise(const torch::Tensor& x, const torch::Tensor& weight);
 
 /// (..., n), weight (n), bias (n) or undefined -> (..., n)

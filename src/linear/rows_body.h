@@ -228,23 +228,23 @@ inline __attribute__((always_inline)) void convolve_columns(const Depthwise& how
   }
 }
 
-/// The same of all channels.
-template <std::int64_t kKernel, std::int64_t kCount>
+/// The same of all channels: kWidth of them at once, what is left in sixteens and singly.
+template <std::int64_t kKernel, std::int64_t kCount, std::int64_t kWidth>
 inline void convolve_channels(Depthwise how, std::int64_t first_row, std::int64_t last_row, std::int64_t first_column,
                               std::int64_t last_column, const float* from, float* to) {
-  constexpr std::int64_t kWidth = 16;
-  std::int64_t channel = 0;
-  const auto next = [&](std::int64_t width) {
-    channel += width, how.weights += width, how.bias += width, from += width, to += width;
+  std::int64_t left = how.channels;
+  const auto convolve_next = [&]<std::int64_t kNext>() {
+    for (; left >= kNext; left -= kNext) {
+      convolve_columns<kKernel, kCount, kNext>(how, first_row, last_row, first_column, last_column, from, to);
+      how.weights += kNext;
+      how.bias += kNext;
+      from += kNext;
+      to += kNext;
+    }
   };
-  while (channel + kWidth <= how.channels) {
-    convolve_columns<kKernel, kCount, kWidth>(how, first_row, last_row, first_column, last_column, from, to);
-    next(kWidth);
-  }
-  while (channel < how.channels) {
-    convolve_columns<kKernel, kCount, 1>(how, first_row, last_row, first_column, last_column, from, to);
-    next(1);
-  }
+  convolve_next.template operator()<kWidth>();
+  convolve_next.template operator()<16>();
+  convolve_next.template operator()<1>();
 }
 
 template <std::int64_t kKernel>
@@ -258,11 +258,11 @@ inline void convolve_as(const Depthwise& how, std::int64_t row, const float* x, 
     float* to = out + column * how.channels;
     if (left >= 0 && column + kColumns <= how.out_columns &&
         left + (kColumns - 1) * how.stride + kKernel <= how.columns) {
-      convolve_channels<kKernel, kColumns>(how, first_row, last_row, 0, kKernel, from, to);
+      convolve_channels<kKernel, kColumns, 32>(how, first_row, last_row, 0, kKernel, from, to);
       column += kColumns;
     } else {
-      convolve_channels<kKernel, 1>(how, first_row, last_row, std::max<std::int64_t>(0, -left),
-                                    std::min(kKernel, how.columns - left), from, to);
+      convolve_channels<kKernel, 1, 64>(how, first_row, last_row, std::max<std::int64_t>(0, -left),
+                                        std::min(kKernel, how.columns - left), from, to);
       ++column;
     }
   }
