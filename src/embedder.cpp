@@ -12,6 +12,7 @@
 #include "detail/file.h"
 #include "detail/json.h"
 #include "detail/names.h"
+#include "detail/prefetch.h"
 #include "detail/sha256.h"
 #include "encoders/encoder_directory.h"
 #include "encoders/inputs.h"
@@ -92,8 +93,10 @@ struct Embedder::Impl {
   std::vector<fs::path> sources;              ///< files, and folders of encoders, that the model was made of
   detail::Json config;                        ///< of a model of ours; null otherwise
   mutable std::map<Modality, std::vector<TrainablePart>> trained;  ///< of towers with weights of their own
+  std::optional<std::vector<Modality>> wanted;                     ///< those that are loaded; none: all
 
-  explicit Impl(const fs::path& path) : directory(path) {
+  explicit Impl(const fs::path& path, std::optional<std::vector<Modality>> modalities = {})
+      : directory(path), wanted(std::move(modalities)) {
     const fs::path file = directory / "config.json";
     // OpenCLIP's directories have a file of another name, which load_encoder knows
     const detail::Json json = is_open_clip(directory) ? detail::Json::object() : detail::read_json(kWho, file);
@@ -102,7 +105,12 @@ struct Embedder::Impl {
     } else {
       load_single_encoder();
     }
+    if (!wanted) return;
+    if (wanted->empty()) detail::bad_argument(kWho, "wanted at least one modality to load, got none");
+    for (const Modality m : *wanted) require(m);
   }
+
+  bool is_wanted(Modality modality) const { return !wanted || std::ranges::find(*wanted, modality) != wanted->end(); }
 
   void load_single_encoder() {
     sources.push_back(directory);
@@ -115,6 +123,9 @@ struct Embedder::Impl {
     similarity = encoder.similarity;
     dim = image ? image->dim() : text ? text->dim() : audio->dim();
     if (text) check_dim("text", text->dim(), /*projected=*/false);
+    if (!is_wanted(Modality::image)) image.reset();
+    if (!is_wanted(Modality::text)) text.reset();
+    if (!is_wanted(Modality::audio)) audio.reset();
     for (const Modality m : kModalities) {
       folders[m] = directory;
       precision[m] = log.describe();
@@ -127,9 +138,9 @@ struct Embedder::Impl {
     name = detail::get<std::string>(kWho, config, "name");
     trims = true;
     dim = detail::get<std::int64_t>(kWho, config, "dim");
-    if (config.contains("image")) load_image(config.at("image"));
-    if (config.contains("text")) load_text(config.at("text"));
-    if (config.contains("audio")) load_audio(config.at("audio"));
+    if (config.contains("image") && is_wanted(Modality::image)) load_image(config.at("image"));
+    if (config.contains("text") && is_wanted(Modality::text)) load_text(config.at("text"));
+    if (config.contains("audio") && is_wanted(Modality::audio)) load_audio(config.at("audio"));
     for (const Modality m : kModalities) {
       const std::string key(to_string(m));
       if (!config.contains("calibration") || !config.at("calibration").contains(key)) continue;
@@ -322,16 +333,22 @@ struct Embedder::Impl {
   }
 
   /// Pictures -> (N, dim), not normalised
-  Tensor features_of(const char* who, const std::vector<ImageInput>& images, std::int64_t batch_size) const {
+  Tensor features_of(const char* who, const std::vector<ImageInput>& images, std::int64_t batch_size,
+                     bool draft = false) const {
     require(Modality::image);
     if (batch_size < 1) detail::bad_argument(who, "batch_size must be at least 1, it is ", batch_size);
-    const auto count = static_cast<std::int64_t>(images.size());
+    const std::int64_t count = std::ssize(images);
+    const auto end_of = [&](std::int64_t batch) { return std::min((batch + 1) * batch_size, count); };
     Tensor features = torch::empty({count, dim});
-    for (std::int64_t first = 0; first < count; first += batch_size) {
-      const std::int64_t size = std::min(batch_size, count - first);
-      const auto batch = std::span(images).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size));
-      features.slice(0, first, first + size) = projected(detail::encode_images(who, *image, batch));
-    }
+    detail::prefetch(
+        count / batch_size + (count % batch_size != 0),
+        [&](std::int64_t batch) {
+          return detail::preprocess_images(
+              who, *image, {images.begin() + batch * batch_size, images.begin() + end_of(batch)}, draft);
+        },
+        [&](std::int64_t batch, const std::vector<Tensor>& pixels) {
+          features.slice(0, batch * batch_size, end_of(batch)) = projected(detail::encode_pixels(*image, pixels));
+        });
     return features;
   }
 
@@ -409,10 +426,16 @@ struct Embedder::Impl {
     return std::max<std::int64_t>(end - detail::count_characters(prompt), 0);
   }
 
-  /// A clip as the encoder gets it, and where it begins in the file, in seconds.
-  std::pair<Audio, double> sound_of(const AudioInput& input, Coverage& coverage) const {
+  /// A clip as the encoder gets it.
+  struct Sound {
+    Audio clip;
+    double begin = 0;  ///< in the file, in seconds
+    double total = 0;  ///< of the file, in seconds
+  };
+
+  Sound sound_of(const AudioInput& input) const {
     Audio clip = samples_of(input, {.sample_rate = audio->sample_rate()});
-    coverage.total = coverage.used = clip.seconds();
+    const double total = clip.seconds();
     if (clip.seconds() < kShortestClip) {
       detail::failure("embed_audio", name_of(input), " lasts ", clip.seconds(), " s, at least ", kShortestClip,
                       " s is wanted");
@@ -422,7 +445,7 @@ struct Embedder::Impl {
     if (std::ranges::all_of(clip.samples, [](float sample) { return sample == 0; })) {
       detail::failure("embed_audio", name_of(input), " is silent");
     }
-    return {std::move(clip), begin};
+    return {std::move(clip), begin, total};
   }
 
   /// One window -> (dim), of unit length
@@ -434,8 +457,9 @@ struct Embedder::Impl {
   }
 
   /// A spoken clip -> (dim), of unit length
-  Tensor embed(const AudioInput& input, LongInput long_input, Coverage& coverage) const {
-    const auto [clip, begin] = sound_of(input, coverage);
+  Tensor embed(const AudioInput& input, const Sound& sound, LongInput long_input, Coverage& coverage) const {
+    const auto& [clip, begin, total] = sound;
+    coverage.total = coverage.used = total;
     const double limit = std::round(audio->max_seconds() * clip.sample_rate);  // samples
     if (static_cast<double>(clip.samples.size()) <= limit) {
       coverage.windows = {{0, coverage.total}};
@@ -481,15 +505,28 @@ LongInput long_input(std::string_view name) {
 
 Embedder::Embedder(std::shared_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 
-Embedder Embedder::load(const fs::path& directory) {
+namespace {
+
+const fs::path& existing(const fs::path& directory) {
   if (!fs::is_directory(directory)) {
     throw fs::filesystem_error("[Embedder] there is no such model folder", directory,
                                std::make_error_code(std::errc::no_such_file_or_directory));
   }
-  return Embedder(std::make_shared<const Impl>(directory));
+  return directory;
+}
+
+}  // namespace
+
+Embedder Embedder::load(const fs::path& directory) {
+  return Embedder(std::make_shared<const Impl>(existing(directory)));
 }
 
 Embedder Embedder::load() { return load(default_model_directory()); }
+
+Embedder Embedder::load(const fs::path& directory, const std::vector<Modality>& modalities) {
+  const fs::path from = directory.empty() ? default_model_directory() : directory;
+  return Embedder(std::make_shared<const Impl>(existing(from), modalities));
+}
 
 fs::path cache_directory() {
   const auto variable = [](const char* name) -> fs::path {
@@ -556,6 +593,7 @@ void Embedder::save(const fs::path& directory) const {
   if (fs::exists(directory) && fs::equivalent(directory, impl_->directory)) {
     detail::bad_argument("save", directory, " is the folder that the model was loaded from: choose another");
   }
+  if (impl_->wanted) detail::bad_argument(kWho, "only some towers of the model were loaded: load all of it to save it");
   if (impl_->config.is_null()) return impl_->save_single(directory);
   impl_->save_model(directory, impl_->trained.empty() ? name() : name() + "-" + fingerprint().substr(0, kNameDigits));
 }
@@ -575,7 +613,7 @@ Calibration Embedder::calibration(Modality modality) const {
 
 Tensor Embedder::embed_images(const std::vector<ImageInput>& images, const EmbedOptions& options) const {
   const torch::AutoGradMode record(RecordGradients::on());
-  const Tensor features = impl_->features_of("embed_images", images, options.batch_size);
+  const Tensor features = impl_->features_of("embed_images", images, options.batch_size, options.draft);
   if (options.coverage != nullptr) options.coverage->assign(images.size(), {.total = 1, .used = 1});
   return truncated(normalise(features), options.truncate_dim);
 }
@@ -623,11 +661,14 @@ Tensor Embedder::embed_audios(const std::vector<AudioInput>& audios, const Embed
   const torch::AutoGradMode record(RecordGradients::on());
   if (options.coverage != nullptr) options.coverage->assign(audios.size(), {});
   Tensor vectors = torch::empty({static_cast<std::int64_t>(audios.size()), dim()});
-  for (std::size_t i = 0; i < audios.size(); ++i) {  // each on its own length: no padding, no batch to depend on
-    Coverage coverage;
-    vectors[static_cast<std::int64_t>(i)] = impl_->embed(audios[i], options.long_input, coverage);
-    if (options.coverage != nullptr) (*options.coverage)[i] = std::move(coverage);
-  }
+  detail::prefetch(  // each on its own length: no padding, no batch to depend on
+      std::ssize(audios), [&](std::int64_t i) { return impl_->sound_of(audios[static_cast<std::size_t>(i)]); },
+      [&](std::int64_t row, const Impl::Sound& sound) {
+        const auto i = static_cast<std::size_t>(row);
+        Coverage coverage;
+        vectors[row] = impl_->embed(audios[i], sound, options.long_input, coverage);
+        if (options.coverage != nullptr) (*options.coverage)[i] = std::move(coverage);
+      });
   return truncated(vectors, options.truncate_dim);
 }
 
@@ -729,8 +770,7 @@ Tensor Embedder::audio_probabilities(const std::vector<AudioInput>& clips,
   if (scores == nullptr) return probabilities(Modality::audio, embed_audios(clips), embed_texts(texts));
   Tensor features = torch::empty({std::ssize(clips), dim()});
   for (std::size_t i = 0; i < clips.size(); ++i) {
-    Coverage unused;
-    const Audio clip = impl_->sound_of(clips[i], unused).first;
+    const Audio clip = impl_->sound_of(clips[i]).clip;
     if (clip.seconds() > impl_->audio->max_seconds()) {
       detail::bad_argument(kScores, name_of(clips[i]), " has ", clip.seconds(),
                            " s of sound, the model scores at most ", impl_->audio->max_seconds());
@@ -765,10 +805,17 @@ Tensor Embedder::preprocess_image(const ImageInput& image) const {
   return impl_->image->preprocess(detail::pixels_of("preprocess_image", image));
 }
 
+Tensor Embedder::embed_pixels(const Tensor& pixels) const {
+  impl_->require(Modality::image);
+  const torch::AutoGradMode record(RecordGradients::on());
+  return normalise(impl_->projected(impl_->image->encode(pixels)));
+}
+
+std::int64_t Embedder::draft_side() const { return impl_->image ? impl_->image->draft_side() : 0; }
+
 Tensor Embedder::preprocess_audio(const AudioInput& audio) const {
   impl_->require(Modality::audio);
-  Coverage unused;
-  return impl_->audio->preprocess(impl_->sound_of(audio, unused).first);
+  return impl_->audio->preprocess(impl_->sound_of(audio).clip);
 }
 
 std::vector<std::int32_t> Embedder::tokenize(const std::string& text) const {

@@ -3,6 +3,8 @@
 #include <cmath>
 
 #include "detail/error.h"
+#include "linear/attention.h"
+#include "linear/norm.h"
 
 namespace trine {
 
@@ -87,7 +89,10 @@ LayerNormImpl::LayerNormImpl(std::int64_t dim, double epsilon, bool with_bias)
   if (with_bias) bias = register_parameter("bias", torch::empty({dim}));
 }
 
-Tensor LayerNormImpl::forward(const Tensor& x) const { return torch::layer_norm(x, weight.sizes(), weight, bias, eps); }
+Tensor LayerNormImpl::forward(const Tensor& x) const {
+  if (detail::can_normalise(x, weight)) return detail::normalise(x, weight, bias, eps);
+  return torch::layer_norm(x, weight.sizes(), weight, bias, eps);
+}
 
 EmbeddingImpl::EmbeddingImpl(std::int64_t rows, std::int64_t dim)
     : weight(register_parameter("weight", torch::empty({rows, dim}))) {}
@@ -128,6 +133,7 @@ Tensor AttentionPoolingImpl::forward(const Tensor& x, const Tensor& mask) const 
 
 Tensor self_attention(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t num_heads, const Tensor& mask,
                       bool causal) {
+  if (!mask.defined() && detail::can_attend(q, k, v, num_heads)) return detail::attend(q, k, v, num_heads, causal);
   const auto split = [&](const Tensor& x) { return x.unflatten(-1, {num_heads, -1}).transpose(1, 2); };
   const std::optional<Tensor> keys =
       mask.defined() ? std::optional<Tensor>(mask.dim() == 2 ? mask.unsqueeze(1).unsqueeze(2) : mask) : std::nullopt;
@@ -149,8 +155,7 @@ Tensor load_tensor(const Checkpoint& checkpoint, const std::string& name) {
   const auto address = reinterpret_cast<std::uintptr_t>(view.data.data());
   if (type == torch::kFloat32 && address % alignof(float) == 0 && !view.data.empty()) {
     // the lambda's copy of the checkpoint keeps the file mapped
-    return torch::from_blob(
-        const_cast<std::byte*>(view.data.data()), view.shape, [checkpoint](void*) {}, type);
+    return torch::from_blob(const_cast<std::byte*>(view.data.data()), view.shape, [checkpoint](void*) {}, type);
   }
   Tensor tensor = torch::empty(view.shape, type);
   std::copy(view.data.begin(), view.data.end(), static_cast<std::byte*>(tensor.data_ptr()));

@@ -16,6 +16,7 @@
 #include <system_error>
 
 #include "detail/json.h"
+#include "trine/input/encode_image.h"
 
 namespace {
 
@@ -316,6 +317,46 @@ TEST(DecodeImage, SaysWhatItDoesNotRead) {
   ASSERT_NE(found, tiff.end());
   found[8] = std::byte{8};
   expect_refusal(tiff, "a TIFF with photometric interpretation 8, 3 samples of 8 bits");
+}
+
+TEST(DecodeImage, DraftsOfAJpegAreAsLargeAsAsked) {
+  const FileBytes file = trine::encode_jpeg(flat(83, 66, 90));
+  const auto size_of = [&](std::int64_t side) {
+    const Image draft = trine::decode_image(file, {.draft_side = side});
+    EXPECT_EQ(draft.pixels.size(), static_cast<std::size_t>(draft.width * draft.height) * 3);
+    EXPECT_NEAR(draft.pixels[100], 90, 2);
+    return std::pair(draft.width, draft.height);
+  };
+  EXPECT_EQ(size_of(-1), std::pair(83, 66));
+  EXPECT_EQ(size_of(0), std::pair(83, 66));
+  EXPECT_EQ(size_of(1), std::pair(11, 9));  // 83 / 8 and 66 / 8, rounded up
+  EXPECT_EQ(size_of(8), std::pair(11, 9));
+  EXPECT_EQ(size_of(9), std::pair(21, 17));
+  EXPECT_EQ(size_of(16), std::pair(21, 17));
+  EXPECT_EQ(size_of(17), std::pair(42, 33));
+  EXPECT_EQ(size_of(33), std::pair(42, 33));
+  EXPECT_EQ(size_of(34), std::pair(83, 66));
+  EXPECT_EQ(size_of(1'000'000'000'000), std::pair(83, 66));
+  expect_refusal(file, "at most 5477 pixels", {.max_pixels = 83 * 66 - 1, .draft_side = 8});
+  expect_refusal({file.begin(), file.begin() + std::ssize(file) / 2}, "cannot be decoded", {.draft_side = 8});
+  for (const char* name : {"rgb.png", "lossy.webp", "rgb.bmp", "colours.gif", "rgb_lzw.tif"}) {
+    EXPECT_EQ(
+        difference(trine::decode_image(golden_file(name), {.draft_side = 1}), trine::decode_image(golden_file(name))),
+        "")
+        << name;
+  }
+}
+
+TEST(EncodeJpeg, GivesAFileThatIsReadBack) {
+  const Image image = trine::decode_image(golden_file("rgb.png"));
+  const Image back = trine::decode_image(trine::encode_jpeg(image, 100));
+  ASSERT_EQ(back.width, image.width);
+  ASSERT_EQ(back.height, image.height);
+  EXPECT_LT(trine::encode_jpeg(image, 30).size(), trine::encode_jpeg(image, 95).size());
+  const Image grey = trine::decode_image(trine::encode_jpeg(flat(40, 30, 77)));
+  EXPECT_EQ(difference(grey, flat(40, 30, 77)), "");
+  EXPECT_THROW(trine::encode_jpeg(image, 0), std::invalid_argument);
+  EXPECT_THROW(trine::encode_jpeg(Image{5, 5, {}}), std::invalid_argument);
 }
 
 TEST(ReadImage, NamesTheFile) {

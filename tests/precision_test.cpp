@@ -1,6 +1,7 @@
 #include "trine/precision.h"
 
 #include <cmath>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 
@@ -119,6 +120,42 @@ TEST_P(EachPrecision, ChangedWeightsCount) {
   EXPECT_GE(least_cosine(infer(made, x), made->forward(x).detach()), 0.999);
   for (Tensor& weight : made->parameters()) weight.set_data(weight.detach() * 2);  // as loading does
   EXPECT_TRUE(infer(made, x).equal(before));
+}
+
+/// Whole tiles of queries and keys, parts of them, and one more than a tile.
+TEST(Precision, SequencesOfAnyLengthAreAsInTorch) {
+  const trine::Transformer made = network(Precision::fp32);
+  for (const std::int64_t steps : {1, 3, 4, 17, 64, 65, 256, 257, 600}) {
+    const Tensor x = inputs(2, steps);
+    for (const bool causal : {false, true}) {
+      const Tensor plain = made->forward(x, causal).detach();
+      const torch::NoGradGuard no_grad;
+      EXPECT_LE(largest_difference(made->forward(x, causal), plain), 1e-5) << steps << " steps, causal " << causal;
+    }
+  }
+}
+
+/// Numbers next to nothing would be subnormal, and what multiplies them takes many times as long.
+TEST(Precision, ActivationsEndInZeroOrANormalNumber) {
+  for (const auto activation : {trine::Activation::gelu, trine::Activation::gelu_tanh, trine::Activation::quick_gelu,
+                                trine::Activation::relu, trine::Activation::silu}) {
+    const trine::Transformer made = network(Precision::fp32, activation);
+    const Tensor before = torch::cat({torch::linspace(-110, 5, 70), torch::zeros({80})});
+    {
+      const torch::NoGradGuard no_grad;
+      for (const auto& parameter : made->named_parameters()) Tensor(parameter.value()).zero_();
+      for (const auto& parameter : made->named_parameters()) {  // the first 70 numbers inside come out, block by block
+        if (parameter.key() == "layers.0.fc1.bias") Tensor(parameter.value()).copy_(before);
+        if (parameter.key() == "layers.0.fc2.weight") Tensor(parameter.value()).copy_(torch::eye(70, 150));
+      }
+    }
+    const Tensor found = infer(made, torch::zeros({1, 2, 70})).flatten(0, 1)[0];
+    const Tensor wanted = trine::activate(before.slice(0, 0, 70), activation);
+    EXPECT_LE(largest_difference(found, wanted), 1e-6) << trine::to_string(activation);
+    EXPECT_TRUE((found.eq(0) | found.abs().ge(std::numeric_limits<float>::min())).all().item<bool>())
+        << trine::to_string(activation);
+    EXPECT_TRUE(found.isfinite().all().item<bool>()) << trine::to_string(activation);
+  }
 }
 
 TEST(Precision, NamesAreReadAndWritten) {

@@ -187,6 +187,145 @@ TEST(ProductIndex, AModelWhoseFilesChangedIsRefused) {
   EXPECT_THROW(search.update(catalogue()), std::runtime_error);
 }
 
+/// So many that a walk along the graph sees a part of them.
+std::vector<Product> many(std::size_t count) {
+  const std::vector<std::string> words{"apples", "backpack", "battery", "bicycle", "camera", "cat",
+                                       "door",   "jacket",   "kettle",  "lamp",    "milk",   "money"};
+  std::vector<Product> products;
+  for (std::size_t i = 0; i < count; ++i) {
+    products.push_back({.id = std::to_string(i), .title = words[i % 12] + " " + words[i / 12 % 12]});
+    products.back().attributes = {{"even", i % 2 == 0 ? "true" : "false"}};
+  }
+  return products;
+}
+
+std::vector<std::string> ids_of(const SearchResult& found) {
+  std::vector<std::string> ids;
+  for (const Hit& hit : found) ids.push_back(hit.id);
+  return ids;
+}
+
+/// Of a walk that is as broad as the index, in which everything is found.
+void expect_the_same_as_exact(const ProductSearch& search, const std::string& text, const std::string& filter = "") {
+  const trine::Filter wanted = filter.empty() ? trine::Filter() : trine::Filter(filter);
+  const SearchResult along = search.search({.text = text}, {.k = 5, .filter = wanted, .ef = 400}),
+                     exact = search.search({.text = text}, {.k = 5, .filter = wanted, .exact = true});
+  EXPECT_EQ(ids_of(along), ids_of(exact)) << text;
+  ASSERT_EQ(along.size(), exact.size());
+  for (std::size_t i = 0; i < along.size(); ++i) {
+    EXPECT_FLOAT_EQ(along[i].similarity, exact[i].similarity);
+    EXPECT_EQ(along[i].reasons.at(0).nearest, exact[i].reasons.at(0).nearest);
+  }
+}
+
+TEST(ProductSearch, FindsTheSameAlongAGraph) {
+  ProductSearch search = ProductSearch::build(tiny(), many(120));
+  EXPECT_FALSE(search.graph().has_value());
+  search.build_graph({.m = 8, .ef_construction = 100});
+  ASSERT_TRUE(search.graph().has_value());
+  EXPECT_EQ(search.graph()->m, 8);
+  EXPECT_EQ(search.graph()->ef_construction, 100);
+  for (const char* text : {"camera", "milk door", "the first"}) expect_the_same_as_exact(search, text);
+  expect_the_same_as_exact(search, "milk door", "even == true");
+
+  const SearchResult few = search.search({.text = "hello"}, {.k = 3, .candidates = 4, .ef = 5});
+  ASSERT_EQ(few.size(), 3u);
+  float sum = 0;  // of the products that were looked at
+  for (const Hit& hit : search.search({.text = "hello"}, {.k = 120, .candidates = 5, .ef = 5})) {
+    sum += hit.reasons.at(0).support;
+  }
+  EXPECT_NEAR(sum, 1, 1e-4);
+  EXPECT_EQ(search.search({.text = "hello"}, {.k = 500}).size(), 120u);
+  EXPECT_EQ(search.search({.text = "hello"}, {.k = 3, .without = {"world"}}).size(), 3u);
+  EXPECT_EQ(search.search({.text = "hello"}, {.filter = "id == \"17\""}).size(), 1u);
+  EXPECT_THROW(search.search({.text = "hello"}, {.ef = -1}), std::invalid_argument);
+  EXPECT_THROW(search.build_graph({.m = 1}), std::invalid_argument);
+  EXPECT_TRUE(search.graph().has_value());
+  search.drop_graph();
+  EXPECT_FALSE(search.graph().has_value());
+}
+
+TEST(ProductSearch, KeepsTheGraphRightWhenProductsComeAndGo) {
+  const Directory folder;
+  std::vector<Product> products = many(100);
+  ProductSearch search = ProductSearch::build(tiny(), products);
+  search.build_graph();
+  std::vector<std::string> gone;
+  for (int i = 0; i < 60; i += 2) gone.push_back(std::to_string(i));
+  search.remove(gone);
+  for (const char* text : {"camera", "milk door"}) expect_the_same_as_exact(search, text);
+
+  products[1].title = "one and only";
+  products[1].keywords = {"the first the first"};
+  search.update({products[1], products[2], {.id = "new", .title = "goodbye"}});
+  expect_the_same_as_exact(search, "one and only");
+  expect_the_same_as_exact(search, "goodbye");
+  EXPECT_EQ(ids_of(search.search({.text = "goodbye"}, {.k = 1})), std::vector<std::string>{"new"});
+
+  search.save(folder / "products.trine");
+  ProductSearch loaded(tiny(), folder / "products.trine");
+  ASSERT_TRUE(loaded.graph().has_value());
+  expect_the_same_as_exact(loaded, "one and only");
+  loaded.remove({"new"});
+  products[1].keywords.clear();
+  loaded.update({products[1]});
+  expect_the_same_as_exact(loaded, "goodbye");
+  loaded.save(folder / "products.trine");
+  const trine::Index index = trine::Index::load(folder / "products.trine");
+  EXPECT_TRUE(index.has_graph());
+  EXPECT_EQ(index.size(), 100 - 30 + 1);
+  EXPECT_FALSE(index.contains("1\nkeyword: the first the first"));
+  EXPECT_TRUE(index.contains("1\ntitle"));
+  EXPECT_FALSE(index.contains("new\ntitle"));
+}
+
+TEST(ProductSearch, FindsPicturesAndWordsTogetherAlongAGraph) {
+  ProductSearch search = ProductSearch::build(tiny(), many(80));
+  search.build_graph();
+  const torch::Tensor a = trine::title_vector(search.embedder(), "milk door"),
+                      b = trine::title_vector(search.embedder(), "the first");
+  for (const trine::Mixing mixing : {trine::Mixing::early, trine::Mixing::late}) {
+    const trine::SearchOptions how{.k = 4, .mixing = mixing, .ef = 300};
+    trine::SearchOptions all = how;
+    all.exact = true;
+    EXPECT_EQ(ids_of(search.search({{Modality::text, a}, {Modality::image, b}}, how)),
+              ids_of(search.search({{Modality::text, a}, {Modality::image, b}}, all)));
+  }
+}
+
+TEST(DescribeIndex, TellsWhatAFileHolds) {
+  const Directory folder;
+  ProductSearch search = ProductSearch::build(tiny(), catalogue());
+  search.save(folder / "products.trine");
+  trine::IndexSummary told = trine::describe_index(folder / "products.trine");
+  EXPECT_EQ(told.records, 6);
+  EXPECT_EQ(told.dim, 32);
+  EXPECT_EQ(told.products, 3);
+  EXPECT_EQ(told.bytes, fs::file_size(folder / "products.trine"));
+  EXPECT_FALSE(told.graph.has_value());
+  EXPECT_FALSE(told.draft);
+  EXPECT_EQ(told.model, search.embedder().name());
+  EXPECT_EQ(told.fingerprint, search.embedder().fingerprint());
+  EXPECT_EQ(told.shows, (std::map<std::string, std::int64_t>{{"description", 1}, {"keyword", 2}, {"title", 3}}));
+  EXPECT_GT(told.metadata.at("catalogue"), 0u);
+
+  search.build_graph({.m = 4});
+  search.save(folder / "products.trine");
+  EXPECT_EQ(trine::describe_index(folder / "products.trine").graph->m, 4);
+
+  trine::Index plain(5, {.precision = trine::VectorType::fp16, .rescore = trine::VectorType::fp32});
+  plain.metadata()["note"] = "mine";
+  plain.save(folder / "plain.trine");
+  told = trine::describe_index(folder / "plain.trine");
+  EXPECT_EQ(told.products, -1);
+  EXPECT_EQ(told.form.precision, trine::VectorType::fp16);
+  EXPECT_EQ(told.form.rescore, trine::VectorType::fp32);
+  EXPECT_EQ(told.metadata, (std::map<std::string, std::uint64_t>{{"note", 4}}));
+  folder.write("text.trine", "no index");
+  EXPECT_THROW(trine::describe_index(folder / "text.trine"), std::runtime_error);
+  EXPECT_THROW(trine::describe_index(folder / "absent.trine"), std::system_error);
+}
+
 TEST(ProductSearch, FiltersByAttributesIdAndTitle) {
   const ProductSearch search = ProductSearch::build(tiny(), catalogue());
   const auto found = [&](const char* filter) {

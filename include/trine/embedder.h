@@ -64,6 +64,9 @@ struct EmbedOptions {
   std::int64_t truncate_dim = 0;                ///< the first values only, at unit length again; 0: all
   std::optional<std::string> prompt_name = {};  ///< of the checkpoint's prompt before each text; none: its default
   std::optional<std::string> prompt = {};       ///< before each text as it is, whatever `prompt_name` says
+  /// JPEG files at 1/8, 1/4 or 1/2 of their size where that is still enough for the model: a photo of 12 megapixels in
+  /// a third of the time, a little different. `docs/speed.md` says how much of both.
+  bool draft = false;
 };
 
 /// Which frames of a file are taken; without either number as the model's processor does, one a second where it has no
@@ -101,6 +104,9 @@ class TRINE_API Embedder {
   /// cache
   /// ($TRINE_CACHE, else $XDG_CACHE_HOME/trine, else ~/.cache/trine), where `python -m trine.fetch` puts them.
   static Embedder load();
+  /// Only the towers of these modalities are read, the others are as if the model lacked them; one that it does lack is
+  /// std::invalid_argument. The vectors are the same, the fingerprint is not. An empty `directory`: the default model.
+  static Embedder load(const std::filesystem::path& directory, const std::vector<Modality>& modalities);
 
   std::int64_t dim() const;
   bool supports(Modality modality) const;
@@ -162,6 +168,9 @@ class TRINE_API Embedder {
   /// What enters the networks: pixels (3, H, W); mel or samples of a clip that fits, see AudioEncoder::preprocess; the
   /// ids of a text, special tokens included, cut at the encoder's limit, without any prompt.
   torch::Tensor preprocess_image(const ImageInput& image) const;
+  /// The pictures' vectors from what `preprocess_image` gives, stacked: (N, 3, H, W) -> (N, dim)
+  torch::Tensor embed_pixels(const torch::Tensor& pixels) const;
+  std::int64_t draft_side() const;  ///< of the model's drafts, see ImageEncoder; 0: it takes none
   torch::Tensor preprocess_audio(const AudioInput& audio) const;
   std::vector<std::int32_t> tokenize(const std::string& text) const;
 

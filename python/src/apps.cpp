@@ -88,6 +88,32 @@ auto changer(IndexReport (ProductSearch::*change)(const std::vector<Product>&, c
   };
 }
 
+const char* name_of(VectorType type) {
+  return type == VectorType::fp32 ? "fp32" : type == VectorType::fp16 ? "fp16" : "int8";
+}
+
+py::object to_dict(const std::optional<GraphOptions>& graph) {
+  if (!graph) return py::none();
+  return py::dict(py::arg("m") = graph->m, py::arg("ef_construction") = graph->ef_construction);
+}
+
+py::dict to_dict(const IndexSummary& summary) {
+  py::dict result;
+  result["bytes"] = summary.bytes;
+  result["records"] = summary.records;
+  result["dimensions"] = summary.dim;
+  result["precision"] = name_of(summary.form.precision);
+  result["rescore"] = summary.form.rescore ? py::object(py::str(name_of(*summary.form.rescore))) : py::none();
+  result["graph"] = to_dict(summary.graph);
+  result["products"] = summary.products >= 0 ? py::object(py::int_(summary.products)) : py::none();
+  result["vectors"] = summary.shows;
+  result["draft"] = summary.draft;
+  result["model"] = summary.model;
+  result["fingerprint"] = summary.fingerprint;
+  result["metadata"] = summary.metadata;
+  return result;
+}
+
 void bind_product(py::module_& m) {
   py::class_<Product>(m, "Product", "A product of a catalogue.")
       .def(py::init([](std::string id, std::string title, std::string description,
@@ -226,31 +252,48 @@ void bind_apps(py::module_& m) {
   bind_product(m);
   bind_hit(m);
   bind_video_understanding(m);
+  m.def("describe_index", [](const std::filesystem::path& path) {
+    IndexSummary summary;
+    {
+      const py::gil_scoped_release unlocked;
+      summary = describe_index(path);
+    }
+    return to_dict(summary);
+  });
   py::class_<ProductSearch, std::shared_ptr<ProductSearch>>(m, "ProductSearch")
       .def(py::init<Embedder>(), NoGil())
       .def(py::init<Embedder, const std::filesystem::path&>(), NoGil())
-      .def_static("build",
-                  [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress,
-                     const std::filesystem::path& partial) {
-                    IndexReport report;
-                    std::shared_ptr<ProductSearch> search;
-                    {
-                      const py::gil_scoped_release unlocked;
-                      search = std::make_shared<ProductSearch>(ProductSearch::build(
-                          embedder, catalogue, &report, {.progress = reporter(progress), .partial = partial}));
-                    }
-                    return py::make_tuple(std::move(search), to_dict(report));
-                  })
+      .def_static(
+          "build",
+          [](const Embedder& embedder, const std::vector<Product>& catalogue, const py::object& progress,
+             const std::filesystem::path& partial, bool draft) {
+            IndexReport report;
+            std::shared_ptr<ProductSearch> search;
+            {
+              const py::gil_scoped_release unlocked;
+              search = std::make_shared<ProductSearch>(ProductSearch::build(
+                  embedder, catalogue, &report, {.progress = reporter(progress), .partial = partial, .draft = draft}));
+            }
+            return py::make_tuple(std::move(search), to_dict(report));
+          })
       .def("add", changer(&ProductSearch::add))
       .def("update", changer(&ProductSearch::update))
       .def("remove", &ProductSearch::remove, NoGil())
+      .def(
+          "build_graph",
+          [](ProductSearch& self, std::int64_t links, std::int64_t ef_construction, std::int64_t threads) {
+            self.build_graph({links, ef_construction, threads});
+          },
+          NoGil())
+      .def("drop_graph", &ProductSearch::drop_graph)
+      .def_property_readonly("graph", [](const ProductSearch& self) { return to_dict(self.graph()); })
       .def("save", &ProductSearch::save, NoGil())
       .def(
           "search",
           [](const ProductSearch& self, std::vector<ImageInput> images, std::vector<std::string> texts,
              std::vector<AudioInput> audio, std::int64_t k, std::int64_t candidates, bool rerank,
              const QueryWeights& weights, const std::string& filter, std::vector<std::string> without,
-             const std::string& mixing, bool calibrate, bool hearing) {
+             const std::string& mixing, bool calibrate, bool hearing, std::int64_t ef, bool exact) {
             SearchResult found = self.search(Query{std::move(images), std::move(texts), std::move(audio)},
                                              {.k = k,
                                               .candidates = candidates,
@@ -260,7 +303,9 @@ void bind_apps(py::module_& m) {
                                               .without = std::move(without),
                                               .mixing = mixing_of(mixing),
                                               .calibrate = calibrate,
-                                              .hearing = hearing});
+                                              .hearing = hearing,
+                                              .ef = ef,
+                                              .exact = exact});
             return std::tuple(std::move(found.hits), found.confidence, found.nothing_matches, std::move(found.heard));
           },
           NoGil())

@@ -43,8 +43,10 @@ py::tuple call_with_coverage(const Embedder& self, Embed<Input> embed, const std
   return py::make_tuple(vectors, described);
 }
 
-py::tuple embed_images(const Embedder& self, const std::vector<ImageInput>& images, std::int64_t batch_size) {
-  return call_with_coverage<std::int64_t>(self, &Embedder::embed_images, images, {.batch_size = batch_size});
+py::tuple embed_images(const Embedder& self, const std::vector<ImageInput>& images, std::int64_t batch_size,
+                       bool draft) {
+  return call_with_coverage<std::int64_t>(self, &Embedder::embed_images, images,
+                                          {.batch_size = batch_size, .draft = draft});
 }
 
 py::tuple embed_texts(const Embedder& self, const std::vector<std::string>& texts, std::int64_t batch_size,
@@ -100,17 +102,19 @@ void bind_embedder(py::module_& m) {
   py::class_<Embedder>(m, "Embedder")
       .def_static(
           "load",
-          [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+          [](const std::filesystem::path& directory, const std::string& name, double accuracy,
+             const std::optional<std::vector<Modality>>& modalities) {
             const LoadPrecision scope(precision(name), accuracy);
-            return Embedder::load(directory);
+            return modalities ? Embedder::load(directory, *modalities) : Embedder::load(directory);
           },
-          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999, NoGil())
+          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999,
+          py::arg("modalities") = py::none(), NoGil())
       .def_property_readonly("dim", &Embedder::dim)
       .def_property_readonly("modalities", &Embedder::modalities)
       .def_property_readonly("directory", &Embedder::directory)
       .def_property_readonly("name", &Embedder::name)
       .def("supports", &Embedder::supports)
-      .def("embed_images", embed_images, py::arg("images"), py::arg("batch_size"))
+      .def("embed_images", embed_images, py::arg("images"), py::arg("batch_size"), py::arg("draft") = false)
       .def("embed_texts", embed_texts, py::arg("texts"), py::arg("batch_size"), py::arg("long_input"),
            py::arg("prompt_name") = py::none(), py::arg("prompt") = py::none())
       .def("embed_audios", embed_audios, py::arg("audios"), py::arg("batch_size"), py::arg("long_input"))
@@ -125,6 +129,8 @@ void bind_embedder(py::module_& m) {
       .def("audio_probabilities", &Embedder::audio_probabilities, NoGil())
       .def("video_probabilities", video_probabilities)
       .def("preprocess_image", &Embedder::preprocess_image, NoGil())
+      .def("embed_pixels", &Embedder::embed_pixels, NoGil())
+      .def_property_readonly("draft_side", &Embedder::draft_side)
       .def("preprocess_audio", &Embedder::preprocess_audio, NoGil())
       .def("tokenize", &Embedder::tokenize, NoGil())
       .def("describe", &Embedder::describe)

@@ -71,12 +71,20 @@ vocab.json with merges.txt, SentencePiece models.
 }  // namespace
 
 void bind_input(py::module_& m) {
-  m.def("read_image", [](const std::filesystem::path& path) { return read_image(path); }, NoGil());
-  m.def("decode_image", [](const py::bytes& file) {
-    const auto bytes = bytes_of(file);
-    const py::gil_scoped_release unlocked;
-    return decode_image(bytes);
-  });
+  m.def(
+      "read_image",
+      [](const std::filesystem::path& path, std::int64_t draft_side) {
+        return read_image(path, {.draft_side = draft_side});
+      },
+      py::arg("path"), py::arg("draft_side") = 0, NoGil());
+  m.def(
+      "decode_image",
+      [](const py::bytes& file, std::int64_t draft_side) {
+        const auto bytes = bytes_of(file);
+        const py::gil_scoped_release unlocked;
+        return decode_image(bytes, {.draft_side = draft_side});
+      },
+      py::arg("file"), py::arg("draft_side") = 0);
   m.def(
       "resize",
       [](const Image& image, int width, int height, const std::string& filter) {

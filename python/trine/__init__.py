@@ -64,7 +64,7 @@ from .hearing import Hearing
 from .input import read_audio, read_image, read_subtitles, read_video, resize, whisper_mel
 from .intent import IntentClassifier
 from .pe_audio_video import PeAudioVideo
-from .product_search import ProductSearch, SearchResult
+from .product_search import ProductSearch, SearchResult, describe_index
 from .search import Index, Match, RerankScore, combine_query, rerank_score
 from .support_agent import SupportAgent
 from .transcriber import Transcriber
@@ -111,6 +111,7 @@ __all__ = [
     "Match",
     "RerankScore",
     "combine_query",
+    "describe_index",
     "rerank_score",
     # apps
     "AdaptiveAnswer",

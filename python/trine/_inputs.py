@@ -54,11 +54,12 @@ def file(value: PathLike | bytes, what: str) -> str | bytes:
     raise TypeError(f"A {what} must be a path or the bytes of a file, not {_kind(value)}.")
 
 
-def image(value: ImageLike) -> str | Pixels:
+def image(value: ImageLike, draft_side: int = 0) -> str | Pixels:
+    """`draft_side`: of the bytes of a file, see `read_image`."""
     if isinstance(value, (str, os.PathLike)):
         return path(value)
     if _is_bytes(value):
-        return _trine.decode_image(bytes(value))
+        return _trine.decode_image(bytes(value), draft_side)
     if _is_pil(value):
         return np.array(value.convert("RGB"))
     pixels = _array(value, "an image")
@@ -78,10 +79,10 @@ def image(value: ImageLike) -> str | Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def pixels(value: ImageLike) -> Pixels:
+def pixels(value: ImageLike, draft_side: int = 0) -> Pixels:
     """The same, with files read."""
-    loaded = image(value)
-    return _trine.read_image(loaded) if isinstance(loaded, str) else loaded
+    loaded = image(value, draft_side)
+    return _trine.read_image(loaded, draft_side) if isinstance(loaded, str) else loaded
 
 
 def audio(value: AudioLike, sample_rate: int = DEFAULT_RATE) -> str | Clip:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from .search import combine_query
 
 if TYPE_CHECKING:
     from .verify import Report
+
+_BATCHES = 8  # that go to the library in one call
 
 
 class Embedder:
@@ -58,6 +61,9 @@ class Embedder:
     machine that keeps a cosine of `accuracy` to fp32, layer by layer; `describe()` says which. RuntimeError where this
     machine does not compute in it.
 
+    `modalities`: only the towers of these are read, which takes less time and memory; the model is as if it lacked the
+    others.
+
     The same input gives the same vector in any batch and with any number of threads. Calls from several Python threads
     run at the same time: the interpreter's lock is not held.
     """
@@ -70,12 +76,14 @@ class Embedder:
         local_files_only: bool = False,
         precision: str = "fp32",
         accuracy: float = 0.999,
+        modalities: Iterable[str] | None = None,
     ) -> None:
         if model is None:
             directory = _default_directory()
         else:
             directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.Embedder.load(directory, precision, accuracy)
+        wanted = None if modalities is None else [_inputs.choice(m, "modality", _inputs.MODALITIES) for m in modalities]
+        self._model = _trine.Embedder.load(directory, precision, accuracy, wanted)
 
     def embed_image(
         self,
@@ -86,13 +94,19 @@ class Embedder:
         convert_to_numpy: bool = False,
         truncate_dim: int | None = None,
         return_coverage: bool = False,
+        draft: bool = False,
     ) -> Any:
         """A picture -> (D), a list of them -> (N, D).
+
+        With `draft` JPEG files (paths and bytes) are decoded at 1/8, 1/4 or 1/2 of their size where that is still enough
+        for the model: photos of 12 megapixels in a third of the time, a little different. docs/speed.md says how much of both.
 
         >>> model.embed_image(["photo.jpg", PIL.Image.open("other.png")]).shape     # doctest: +SKIP
         torch.Size([2, 384])
         """
-        options = _Options(batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage)
+        options = _Options(
+            batch_size, show_progress_bar, convert_to_numpy, truncate_dim, return_coverage, draft=draft
+        )
         return self._embed("image", image, options)
 
     def embed_text(
@@ -448,11 +462,15 @@ class Embedder:
         embed, convert = getattr(self._model, f"embed_{modality}s"), getattr(_inputs, modality)
         if modality == "audio":  # at its own rate: the model's may be higher than the default
             convert = functools.partial(_inputs.audio, sample_rate=0)
+        if modality == "image" and options.draft:
+            convert = functools.partial(_inputs.image, draft_side=self._model.draft_side)
         batch_size, settings = options.batch_size, options.of(modality)
         positions = list(values)
+        # files of several batches go together: one is read while another is computed
+        together = batch_size * (_BATCHES if all(isinstance(v, (str, os.PathLike)) for v in values.values()) else 1)
         parts, coverage = [torch.empty(0, self.dim)], {}
-        for start in range(0, max(len(positions), 1), batch_size):
-            batch = positions[start : start + batch_size]
+        for start in range(0, max(len(positions), 1), together):
+            batch = positions[start : start + together]
             vectors, covered = embed([_named(i, len(values), convert, values[i]) for i in batch], batch_size, **settings)
             parts.append(vectors)
             coverage.update(zip(batch, map(Coverage, covered)))
@@ -527,11 +545,12 @@ class _Options:
         long_input: str = "window",
         prompt_name: str | None = None,
         prompt: str | None = None,
+        draft: bool = False,
     ) -> None:
         _check_batch_size(batch_size)
         self.batch_size, self.show_progress_bar = batch_size, show_progress_bar
         self.convert_to_numpy, self.truncate_dim = convert_to_numpy, truncate_dim
-        self.return_coverage = return_coverage
+        self.return_coverage, self.draft = return_coverage, bool(draft)
         self.long_input = _inputs.choice(long_input, "long_input", ("window", "truncate", "error"))
         given = {"prompt_name": prompt_name, "prompt": prompt}
         self.prompts = {key: _inputs.text(value, key) for key, value in given.items() if value is not None}
@@ -539,7 +558,7 @@ class _Options:
     def of(self, modality: str) -> dict[str, Any]:
         """What the library's method for a modality takes besides the inputs and the batch size."""
         if modality == "image":
-            return {}
+            return {"draft": self.draft}
         return {"long_input": self.long_input, **(self.prompts if modality == "text" else {})}
 
     def result(self, vectors: torch.Tensor, coverage: list, single: bool) -> Any:

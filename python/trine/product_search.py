@@ -70,6 +70,7 @@ class ProductSearch:
         *,
         progress: Callable[[int, int], None] | None = None,
         partial: _inputs.PathLike | None = None,
+        draft: bool = False,
     ) -> ProductSearch:
         """Embeds a catalogue: title (in several phrasings), description, keywords, pictures and clips of each product.
 
@@ -77,7 +78,8 @@ class ProductSearch:
         description, keywords, images, audio and videos (paths), attributes; any other key is an attribute.
         `progress(done, total)` is called after each product. Pictures and clips that cannot be read are skipped, with a
         warning; `report` lists them. `partial` is a file that what is done goes into from time to time: work that was
-        killed goes on from there.
+        killed goes on from there. `draft`: pictures as `Embedder.embed_image(draft=True)` takes them; the index remembers it,
+        and `add` and `update` embed as it was made.
 
         >>> fruit = [{"id": "banana", "title": "Banana", "price": 0.99, "images": ["banana.jpg"]}]
         >>> search = trine.ProductSearch.build(trine.Embedder(), fruit)         # doctest: +SKIP
@@ -86,7 +88,7 @@ class ProductSearch:
         self = cls.__new__(cls)
         self._embedder = _checked(embedder)
         self._search, self._report = _trine.ProductSearch.build(
-            embedder._model, _products(catalogue), progress, _partial(partial)
+            embedder._model, _products(catalogue), progress, _partial(partial), bool(draft)
         )
         self._warn()
         return self
@@ -132,6 +134,26 @@ class ProductSearch:
         """
         self._search.remove([_inputs.text(id, "id") for id in ([ids] if isinstance(ids, str) else ids)])
 
+    def build_graph(self, *, m: int = 16, ef_construction: int = 200, threads: int = 0) -> None:
+        """Links neighbouring vectors (see `Index.build_graph`), so that a search looks at the products near the query only.
+
+        For catalogues of hundreds of thousands of vectors. What `add`, `update` and `remove` change the graph follows, and
+        `save` writes it.
+
+        >>> search.build_graph()                                                # doctest: +SKIP
+        >>> search.search(text="oat milk", ef=400)                              # doctest: +SKIP
+        """
+        self._search.build_graph(m, ef_construction, threads)
+
+    def drop_graph(self) -> None:
+        """Lets go of the graph: from then on all products are looked at."""
+        self._search.drop_graph()
+
+    @property
+    def graph(self) -> dict[str, int] | None:
+        """What the graph was built with, {"m", "ef_construction"}; None where there is none."""
+        return self._search.graph
+
     def save(self, path: _inputs.PathLike) -> None:
         """Writes the index with its catalogue to one file: beside, synced, renamed."""
         self._search.save(_inputs.path(path))
@@ -151,6 +173,8 @@ class ProductSearch:
         mixing: str = "fitted",
         calibrate: bool = True,
         hearing: bool = True,
+        ef: int = 0,
+        exact: bool = False,
     ) -> SearchResult:
         """The best `k` products, best first, each a `Hit` with its reasons.
 
@@ -160,7 +184,8 @@ class ProductSearch:
         well the modalities agree. `mixing`: "early", the modalities' vectors are combined, "late", their scores, or
         "fitted", what the model's calibration found better; `calibrate` makes the weights mean the same whatever the
         model and the catalogue. With `hearing` clips are also transcribed where the model can (see `Hearing`), and the
-        result's `heard` quotes them; False: by the speech tower alone, which is faster.
+        result's `heard` quotes them; False: by the speech tower alone, which is faster. Where there is a graph, `ef` is the
+        breadth of the walk along it (0: 200), supports are among the products that it finds, and `exact` looks at all.
 
         >>> search.search(text="something sour", audio="question.wav", weights={"audio": 1})    # doctest: +SKIP
         [Hit(id='lemon', title='Lemon', score=0.731), ...]
@@ -179,6 +204,8 @@ class ProductSearch:
             _inputs.choice(mixing, "mixing", ("fitted", "early", "late")),
             calibrate,
             hearing,
+            ef,
+            exact,
         )
         return SearchResult(*found)
 
@@ -217,6 +244,18 @@ class ProductSearch:
 
     def __repr__(self) -> str:
         return f"ProductSearch({len(self)} products, {self._embedder!r})"
+
+
+def describe_index(path: _inputs.PathLike) -> dict[str, Any]:
+    """What an index file of `ProductSearch` or `Index` holds; no model is needed.
+
+    Its bytes, records, dimensions, precision, rescore, graph, metadata (bytes of each entry), model and fingerprint, and
+    of a catalogue the products and how many vectors show a title, keyword, picture ...
+
+    >>> trine.describe_index("products.trine")["graph"]                        # doctest: +SKIP
+    {'m': 16, 'ef_construction': 200}
+    """
+    return _trine.describe_index(_inputs.path(path))
 
 
 def _checked(embedder: Embedder) -> Embedder:

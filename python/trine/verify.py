@@ -8,8 +8,8 @@
 Pixels, token ids, mel or samples, features of the towers, final vectors and scores of pairs or labels are compared on
 pictures, texts and clips that are made here. The reference is the installed transformers; timm for its own layout
 (EfficientNet, the Perception Encoder), open_clip for OpenCLIP's, and sentence-transformers for a folder with modules.json.
-No package has ImageBind. Where it is not installed, the values that --write-golden stored next to
-the model take its place. Windows, levelling and our own heads have no reference; `describe()` tells of them.
+ImageBind is in no package that goes with this torch. Where a reference is not installed, the values that --write-golden stored
+next to the model take its place. Windows, levelling and our own heads have no reference; `describe()` tells of them.
 """
 
 from __future__ import annotations
@@ -369,8 +369,8 @@ def _reference(directory: Path, window: int, audio: tuple[int, float] | None) ->
     name = config.get("model_type")
     if name == "imagebind":
         raise RuntimeError(
-            "[verify] no package has ImageBind, so there is nothing to compare with; tests/golden/make_imagebind.py is a "
-            "reading of its published code, which the tests compare with."
+            "[verify] no package that goes with this torch has ImageBind, so there is nothing to compare with; "
+            "tests/python/test_pe.py of the sources compares with imagebind-packaged 0.1.2."
         )
     if name not in FAMILIES:
         raise RuntimeError(f"[verify] there is no reference for the model_type {name!r}; known are {', '.join(FAMILIES)}.")

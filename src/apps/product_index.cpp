@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "apps/product_json.h"
 #include "detail/error.h"
+#include "detail/prefetch.h"
 #include "detail/sha256.h"
 #include "trine/apps/video_search.h"
 #include "trine/layers.h"
@@ -27,11 +30,11 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kMostMedia = 5;  ///< files of a kind of a product with a vector each; more become their mean
+constexpr std::size_t kMostRead = 32;  ///< pictures of a product that are read before it is embedded: 20 MB
 constexpr std::int64_t kFrames = 16;   ///< of a video that are looked at
 /// Changes whenever the same texts, pictures and clips would give other vectors.
 constexpr const char* kContentVersion = "1";
 constexpr Clock::duration kPause = std::chrono::seconds(1);  ///< between two writes of the partial file, at least
-constexpr std::uint64_t kMaxValues = 40'000'000;             ///< of the JSON in an index
 constexpr int kShare = 20;                                   ///< the pause is this many times as long as writing takes
 
 /// A title is asked for in sentences; the mean over these lies closer to such a sentence than the bare title.
@@ -60,7 +63,7 @@ std::string hash_of(const fs::path& file) {
 }
 
 /// Of all that decides a product's vectors.
-std::string content_of(const Embedder& model, const Product& product) {
+std::string content_of(const Embedder& model, const Product& product, bool draft) {
   const auto hashes = [&](Modality modality, const std::vector<fs::path>& files) {
     Json list = Json::array();
     if (!model.supports(modality)) return list;
@@ -68,12 +71,13 @@ std::string content_of(const Embedder& model, const Product& product) {
     return list;
   };
   Json content{kContentVersion,
-                     product.title,
-                     product.description,
-                     product.keywords,
-                     hashes(Modality::image, product.images),
-                     hashes(Modality::audio, product.audio)};
+               product.title,
+               product.description,
+               product.keywords,
+               hashes(Modality::image, product.images),
+               hashes(Modality::audio, product.audio)};
   if (!product.videos.empty()) content.push_back(hashes(Modality::image, product.videos));
+  if (draft) content.push_back("draft");
   detail::Sha256 sum;
   sum.add(content.dump(-1, ' ', false, Json::error_handler_t::replace));
   return detail::hex(sum.finish()).substr(0, 32);
@@ -94,13 +98,13 @@ void embed_texts(const Embedder& model, const Product& product, ProductVectors& 
   for (std::size_t i = 0; i < texts.size(); ++i) into.vectors.emplace(names[i], rows[static_cast<std::int64_t>(i)]);
 }
 
-/// `name`: of one of the files in what a vector shows, "picture". `embed`: a file -> (D)
+/// `name`: of one of the files in what a vector shows, "picture". `embed`: the number of a file -> (D)
 void embed_files(const std::string& name, const Product& product, const std::vector<fs::path>& files,
-                 const std::function<Tensor(const fs::path&)>& embed, ProductVectors& into) {
+                 const std::function<Tensor(std::size_t)>& embed, ProductVectors& into) {
   std::map<std::string, Tensor> read;
   for (std::size_t i = 0; i < files.size(); ++i) {
     try {
-      read.emplace(name + " " + std::to_string(i + 1), embed(files[i]));
+      read.emplace(name + " " + std::to_string(i + 1), embed(i));
     } catch (const std::runtime_error& error) {
       into.skipped.push_back({product.id, files[i], detail::without_function(error.what())});
     }
@@ -112,26 +116,60 @@ void embed_files(const std::string& name, const Product& product, const std::vec
                        normalise(torch::stack(rows).mean(0)));
 }
 
+/// A picture as it enters the encoder, or why it cannot.
+struct ReadPicture {
+  Tensor pixels = {};
+  std::exception_ptr failure = nullptr;
+};
+
+/// What is known of a product before it is embedded.
+struct ReadProduct {
+  std::string content;                      ///< see ProductVectors
+  const ProductVectors* vectors = nullptr;  ///< that were there; null: they are to be made
+  std::vector<ReadPicture> pictures = {};   ///< the first ones
+};
+
 /// Makes a product's vectors.
 class ProductEmbedder {
  public:
-  explicit ProductEmbedder(const Embedder& model) : model_(model) {}
+  ProductEmbedder(const Embedder& model, bool draft) : model_(model), draft_side_(draft ? model.draft_side() : 0) {}
 
-  ProductVectors embed(const Product& product, std::string content) {
-    ProductVectors made{.content = std::move(content)};
-    const auto of = [&](Modality modality) {
-      return [this, modality](const fs::path& file) { return model_.embed_inputs(modality, {file.string()})[0]; };
-    };
+  /// Changes nothing, so that it may go on beside `embed`.
+  std::vector<ReadPicture> read_pictures(const Product& product) const {
+    std::vector<ReadPicture> pictures;
+    const std::size_t count = model_.supports(Modality::image) ? std::min(product.images.size(), kMostRead) : 0;
+    for (std::size_t i = 0; i < count; ++i) pictures.push_back(read_picture(product.images[i]));
+    return pictures;
+  }
+
+  ProductVectors embed(const Product& product, const ReadProduct& read) {
+    ProductVectors made{.content = read.content};
     if (model_.supports(Modality::text)) embed_texts(model_, product, made);
     if (model_.supports(Modality::image)) {
-      embed_files("picture", product, product.images, of(Modality::image), made);
-      embed_files("video", product, product.videos, [this](const fs::path& file) { return video(file); }, made);
+      const auto picture = [&](std::size_t i) {
+        const ReadPicture& one = i < read.pictures.size() ? read.pictures[i] : read_picture(product.images[i]);
+        if (one.failure) std::rethrow_exception(one.failure);
+        return model_.embed_pixels(one.pixels.unsqueeze(0))[0];
+      };
+      embed_files("picture", product, product.images, picture, made);
+      embed_files("video", product, product.videos, [&](std::size_t i) { return video(product.videos[i]); }, made);
     }
-    if (model_.supports(Modality::audio)) embed_files("clip", product, product.audio, of(Modality::audio), made);
+    if (model_.supports(Modality::audio)) {
+      embed_files(
+          "clip", product, product.audio, [&](std::size_t i) { return model_.embed_audio(product.audio[i]); }, made);
+    }
     return made;
   }
 
  private:
+  ReadPicture read_picture(const fs::path& file) const {
+    try {
+      return {.pixels = model_.preprocess_image(read_image(file, {.draft_side = draft_side_}))};
+    } catch (...) {
+      return {.failure = std::current_exception()};
+    }
+  }
+
   /// Of frames, sound and subtitles together, in the space of the pictures.
   Tensor video(const fs::path& file) {
     if (!watcher_) watcher_.emplace(model_, nullptr);
@@ -139,6 +177,7 @@ class ProductEmbedder {
   }
 
   const Embedder& model_;
+  std::int64_t draft_side_;
   std::optional<VideoSearch> watcher_;  ///< made for the first video
 };
 
@@ -191,35 +230,40 @@ detail::ProductIndex detail::embed_products(const char* who, const Embedder& mod
   ProductIndex before;  // what an earlier run has left
   if (!options.partial.empty() && fs::exists(options.partial)) before = read_product_index(who, options.partial, model);
   std::map<std::string, const ProductVectors*> earlier;
-  if (before.fingerprint == fingerprint) {
+  if (before.fingerprint == fingerprint) {  // of drafts the content tells
     for (std::size_t i = 0; i < before.products.size(); ++i) earlier[before.products[i].id] = &before.vectors[i];
   }
 
-  ProductIndex made{.fingerprint = fingerprint};
-  ProductEmbedder embedder(model);
+  ProductIndex made{.fingerprint = fingerprint, .draft = options.draft};
+  ProductEmbedder embedder(model, options.draft);
   PartialFile partial(options.partial, model, made);
-  try {
-    for (std::size_t i = 0; i < products.size(); ++i) {
-      const Product& product = products[i];
-      const std::string content = content_of(model, product);
-      const auto same = [&](const auto& place) -> const ProductVectors* {
-        const auto found = place.find(product.id);
-        return found != place.end() && found->second->content == content ? found->second : nullptr;
-      };
-      const ProductVectors* there = same(known);
-      if (there == nullptr) there = same(earlier);
-      ProductVectors vectors = there != nullptr ? *there : embedder.embed(product, content);
-      report.embedded += there == nullptr;
-      report.skipped.insert(report.skipped.end(), vectors.skipped.begin(), vectors.skipped.end());
-      if (vectors.vectors.empty()) {
-        report.skipped.push_back(
-            {product.id, {}, "nothing of the product " + shown(product.id) + " could be embedded"});
-      } else {
-        made.add(product, std::move(vectors));
-      }
-      if (options.progress) options.progress(static_cast<std::int64_t>(i) + 1, std::ssize(products));
-      partial.write_sometimes();
+  const auto read = [&](std::int64_t i) {
+    const Product& product = products[static_cast<std::size_t>(i)];
+    ReadProduct result{.content = content_of(model, product, options.draft)};
+    for (const auto* place : {&known, &std::as_const(earlier)}) {
+      const auto found = place->find(product.id);
+      if (found == place->end() || found->second->content != result.content) continue;
+      result.vectors = found->second;
+      return result;
     }
+    result.pictures = embedder.read_pictures(product);
+    return result;
+  };
+  const auto embed = [&](std::int64_t i, const ReadProduct& ready) {
+    const Product& product = products[static_cast<std::size_t>(i)];
+    ProductVectors vectors = ready.vectors != nullptr ? *ready.vectors : embedder.embed(product, ready);
+    report.embedded += ready.vectors == nullptr;
+    report.skipped.insert(report.skipped.end(), vectors.skipped.begin(), vectors.skipped.end());
+    if (vectors.vectors.empty()) {
+      report.skipped.push_back({product.id, {}, "nothing of the product " + shown(product.id) + " could be embedded"});
+    } else {
+      made.add(product, std::move(vectors));
+    }
+    if (options.progress) options.progress(i + 1, std::ssize(products));
+    partial.write_sometimes();
+  };
+  try {
+    prefetch(std::ssize(products), read, embed);
   } catch (...) {
     partial.write();
     throw;
@@ -227,8 +271,36 @@ detail::ProductIndex detail::embed_products(const char* who, const Embedder& mod
   return made;
 }
 
+std::string detail::product_of_row(std::string_view id) { return std::string(id.substr(0, id.find(kIdEnd))); }
+
+void detail::follow(Index& index, const ProductIndex& content) {
+  std::map<std::string, Tensor> wanted;
+  for (std::size_t i = 0; i < content.products.size(); ++i) {
+    for (const auto& [what, vector] : content.vectors[i].vectors) {
+      wanted.emplace(content.products[i].id + kIdEnd + what, vector.contiguous());
+    }
+  }
+  for (const std::string& id : index.ids()) {
+    if (!wanted.contains(id)) index.remove(id);
+  }
+  std::vector<std::string> fresh;
+  std::vector<float> rows;
+  for (const auto& [id, vector] : wanted) {
+    const std::span values(vector.const_data_ptr<float>(), static_cast<std::size_t>(vector.numel()));
+    if (!index.contains(id)) {
+      fresh.push_back(id);
+      rows.insert(rows.end(), values.begin(), values.end());
+    } else if (!std::ranges::equal(index.vector(id), values)) {
+      index.update(id, values);
+    }
+  }
+  index.add(fresh, rows);
+}
+
 void detail::write_product_index(const fs::path& path, const Embedder& model, const ProductIndex& content) {
-  Index index(model.dim());
+  Index plain(model.dim());
+  Index& index = content.graph ? *content.graph : plain;
+  follow(index, content);
   Json catalogue = Json::array(), contents = Json::array();
   for (std::size_t i = 0; i < content.products.size(); ++i) {
     const ProductVectors& vectors = content.vectors[i];
@@ -236,17 +308,13 @@ void detail::write_product_index(const fs::path& path, const Embedder& model, co
     Json skipped = Json::array();
     for (const SkippedMedia& one : vectors.skipped) skipped.push_back({{"file", one.file.string()}, {"why", one.why}});
     contents.push_back({{"hash", vectors.content}, {"skipped", skipped}});
-    for (const auto& [what, vector] : vectors.vectors) {
-      const Tensor row = vector.contiguous();
-      index.add(content.products[i].id + kIdEnd + what,
-                {row.const_data_ptr<float>(), static_cast<std::size_t>(row.numel())});
-    }
   }
   const auto text = [](const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); };
   index.metadata()["catalogue"] = text(catalogue);
   index.metadata()["contents"] = text(contents);
   index.metadata()["model"] = model.name();
   if (!content.fingerprint.empty()) index.metadata()["fingerprint"] = content.fingerprint;
+  if (content.draft) index.metadata()["draft"] = "true";
   if (!content.spread.empty()) {
     Json spread = Json::object();
     for (const auto& [modality, value] : content.spread) spread[std::string(to_string(modality))] = value;
@@ -256,7 +324,7 @@ void detail::write_product_index(const fs::path& path, const Embedder& model, co
 }
 
 detail::ProductIndex detail::read_product_index(const char* who, const fs::path& path, const Embedder& model) {
-  const Index index = Index::load(path);
+  Index index = Index::load(path, /*mapped=*/true);
   const auto& metadata = index.metadata();
   if (!metadata.contains("catalogue") || !metadata.contains("model")) {
     failure(who, path, " is an index without a catalogue: make one with `trine index CATALOGUE --out INDEX`");
@@ -266,12 +334,13 @@ detail::ProductIndex detail::read_product_index(const char* who, const fs::path&
             " dimensions, the model here is ", model.name(), " with ", model.dim());
   }
   const auto json = [&](const char* key) {
-    return metadata.contains(key)
-               ? parse_json(who, metadata.at(key), key, {.max_bytes = kMaxCatalogueBytes, .max_values = kMaxValues})
-               : Json();
+    return metadata.contains(key) ? parse_json(who, metadata.at(key), key,
+                                               {.max_bytes = kMaxCatalogueBytes, .max_values = kMaxCatalogueValues})
+                                  : Json();
   };
   ProductIndex content;
   if (metadata.contains("fingerprint")) content.fingerprint = metadata.at("fingerprint");
+  content.draft = metadata.contains("draft");
   const Json spread = json("spread");
   for (const Modality modality : kModalities) {
     if (!spread.is_null()) content.spread[modality] = get<float>(who, spread, std::string(to_string(modality)).c_str());
@@ -308,6 +377,7 @@ detail::ProductIndex detail::read_product_index(const char* who, const fs::path&
     if (!content.vectors[i].vectors.empty()) continue;
     failure(who, "the index has no vector of the product ", shown(content.products[i].id));
   }
+  if (index.has_graph()) content.graph = std::make_shared<Index>(std::move(index));
   return content;
 }
 

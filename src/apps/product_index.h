@@ -4,10 +4,13 @@
 
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "trine/apps/product_search.h"
+#include "trine/search/index.h"
 
 /// From products to vectors and to the file of an index.
 
@@ -25,6 +28,8 @@ struct ProductIndex {
   std::vector<ProductVectors> vectors = {};  ///< of each
   std::string fingerprint = {};              ///< of the model, see Embedder::fingerprint; empty: not known
   std::map<Modality, float> spread = {};     ///< see ProductSearch::spread; empty: not known
+  bool draft = false;                        ///< see IndexOptions
+  std::shared_ptr<Index> graph = nullptr;    ///< the same vectors, linked; null: there is no graph
 
   void add(Product product, ProductVectors of_it) {
     products.push_back(std::move(product));
@@ -37,6 +42,12 @@ struct ProductIndex {
 ProductIndex embed_products(const char* who, const Embedder& model, const std::vector<Product>& products,
                             const std::map<std::string, const ProductVectors*>& known, const std::string& fingerprint,
                             IndexReport& report, const IndexOptions& options);
+
+/// Changes an index to the vectors of the content, by as few additions, updates and removals as it takes: its graph
+/// stays.
+void follow(Index& index, const ProductIndex& content);
+/// Id of the product that a vector of the index is of.
+std::string product_of_row(std::string_view id);
 
 /// One file, written beside, synced and renamed; see docs/formats.md.
 void write_product_index(const std::filesystem::path& path, const Embedder& model, const ProductIndex& content);

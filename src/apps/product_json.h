@@ -12,6 +12,7 @@
 namespace trine::detail {
 
 inline constexpr std::uint64_t kMaxCatalogueBytes = 256u << 20;
+inline constexpr std::uint64_t kMaxCatalogueValues = 40'000'000;  ///< of the JSON in an index
 inline constexpr char kIdEnd = '\n';  ///< between a product's id and what of it a vector shows
 
 /// std::invalid_argument for an id that is empty, not one line or not UTF-8, and for an empty title.

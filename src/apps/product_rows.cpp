@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace trine::detail {
 
@@ -34,7 +35,8 @@ bool stands_in(const std::string& what, Modality modality) {
 }  // namespace
 
 void ProductRows::arrange(ProductIndex& index, std::int64_t dim) {
-  products_ = std::ssize(index.products);
+  products_.resize(index.products.size());
+  std::iota(products_.begin(), products_.end(), std::int64_t{0});
   shows_.clear();
   std::vector<std::int64_t> owners;
   std::vector<float> margins;
@@ -56,12 +58,34 @@ void ProductRows::arrange(ProductIndex& index, std::int64_t dim) {
   }
 }
 
-Tensor ProductRows::best(const Tensor& similarities) const {
-  return torch::full({products_}, -2.0f).scatter_reduce(0, owner_, similarities, "amax", /*include_self=*/true);
+ProductRows ProductRows::of(const std::vector<std::int64_t>& products) const {
+  ProductRows part;
+  std::vector<std::int64_t> rows, owners;
+  const std::int64_t* const owner = owner_.const_data_ptr<std::int64_t>();
+  for (const std::int64_t product : products) {
+    const auto place = std::ranges::lower_bound(products_, product) - products_.begin();
+    const auto [first, last] = std::equal_range(owner, owner + size(), place);
+    for (const std::int64_t* row = first; row != last; ++row) {
+      rows.push_back(row - owner);
+      owners.push_back(std::ssize(part.products_));
+      part.shows_.push_back(shows_[static_cast<std::size_t>(row - owner)]);
+    }
+    part.products_.push_back(product);
+  }
+  const Tensor places = torch::tensor(rows, torch::kInt64);
+  part.matrix_ = matrix_.index_select(0, places);
+  part.margin_ = margin_.index_select(0, places);
+  part.owner_ = torch::tensor(owners, torch::kInt64);
+  return part;
 }
 
-std::string ProductRows::nearest(const Tensor& similarities, std::int64_t product) const {
-  const Tensor masked = similarities.masked_fill(owner_ != product, -2.0f);
+Tensor ProductRows::best(const Tensor& similarities) const {
+  return torch::full({std::ssize(products_)}, -2.0f)
+      .scatter_reduce(0, owner_, similarities, "amax", /*include_self=*/true);
+}
+
+std::string ProductRows::nearest(const Tensor& similarities, std::int64_t place) const {
+  const Tensor masked = similarities.masked_fill(owner_ != place, -2.0f);
   return shows_[static_cast<std::size_t>(masked.argmax().item<std::int64_t>())];
 }
 
@@ -81,7 +105,7 @@ std::vector<std::int64_t> ProductRows::stand_ins(Modality modality) const {
 
 float ProductRows::spread(Modality modality) const {
   const std::vector<std::int64_t> rows = stand_ins(modality);
-  if (products_ < 2 || rows.size() < 2) return 0;
+  if (products_.size() < 2 || rows.size() < 2) return 0;
   const std::size_t step = (rows.size() + kMostStandIns - 1) / kMostStandIns;
   double sum = 0, squares = 0, count = 0;
   for (std::size_t i = 0; i < rows.size(); i += step) {
@@ -89,7 +113,7 @@ float ProductRows::spread(Modality modality) const {
     const double own = others[owner_[rows[i]].item<std::int64_t>()].item<double>();
     sum += others.sum().item<double>() - own;
     squares += others.square().sum().item<double>() - own * own;
-    count += static_cast<double>(products_ - 1);
+    count += static_cast<double>(products_.size() - 1);
   }
   const double variance = squares / count - (sum / count) * (sum / count);
   return static_cast<float>(std::round(1e5 * std::sqrt(std::max(variance, 0.0))) / 1e5);

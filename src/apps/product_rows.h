@@ -16,14 +16,19 @@ class ProductRows {
   /// The vectors of the index become views of the rows.
   void arrange(ProductIndex& index, std::int64_t dim);
 
+  /// Of some products alone, by their numbers, ascending.
+  ProductRows of(const std::vector<std::int64_t>& products) const;
+
   std::int64_t size() const { return matrix_.size(0); }
+  /// Their numbers in the index; `of` leaves some out.
+  const std::vector<std::int64_t>& products() const { return products_; }
 
   /// Cosine to every row, less what a description or keyword has to be nearer. (D) -> (V)
   torch::Tensor similarities(const torch::Tensor& query) const { return matrix_.matmul(query) - margin_; }
-  /// To each product's nearest row. (V) -> (P)
+  /// To each product's nearest row. (V) -> (P), in the order of `products`
   torch::Tensor best(const torch::Tensor& similarities) const;
-  /// What of a product the nearest row shows.
-  std::string nearest(const torch::Tensor& similarities, std::int64_t product) const;
+  /// What of the product at a place in `products` the nearest row shows.
+  std::string nearest(const torch::Tensor& similarities, std::int64_t place) const;
 
   /// See ProductSearch::spread; 0 where there is no other product.
   float spread(Modality modality) const;
@@ -31,11 +36,11 @@ class ProductRows {
  private:
   std::vector<std::int64_t> stand_ins(Modality modality) const;
 
-  std::int64_t products_ = 0;
-  torch::Tensor matrix_;            ///< (V, D)
-  std::vector<std::string> shows_;  ///< (V) what of the product it is
-  torch::Tensor margin_;            ///< (V) taken off the cosine
-  torch::Tensor owner_;             ///< (V) int64, the product's number
+  std::vector<std::int64_t> products_;  ///< (P)
+  torch::Tensor matrix_;                ///< (V, D)
+  std::vector<std::string> shows_;      ///< (V) what of the product it is
+  torch::Tensor margin_;                ///< (V) taken off the cosine
+  torch::Tensor owner_;                 ///< (V) int64, the product's place in products_, ascending
 };
 
 }  // namespace trine::detail

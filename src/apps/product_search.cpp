@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "apps/certainty.h"
@@ -24,6 +25,7 @@ namespace trine {
 
 namespace fs = std::filesystem;
 using detail::ProductIndex;
+using detail::ProductRows;
 using detail::ProductVectors;
 using torch::Tensor;
 
@@ -34,6 +36,8 @@ constexpr const char* kWho = "ProductSearch";
 constexpr float kTolerated = 0.2f;
 /// From the usual product to the nearest, at least: where nothing comes near, nothing is avoided much.
 constexpr float kLeastGap = 0.3f;
+
+constexpr std::int64_t kUsualEf = 200;  ///< breadth of a walk: several vectors of a product are near together
 
 constexpr float kUsualSpread = 0.08f;  ///< of models that were not calibrated with a catalogue
 constexpr float kMostUnits = 4.0f;     ///< the largest factor, or its inverse, between two catalogues
@@ -87,7 +91,13 @@ Attributes facts_of(const Product& product, const std::vector<std::string>& aske
   return facts;
 }
 
-/// The catalogue as one modality of a query sees it.
+/// A hit, and where its product stands in what the search looked at.
+struct Ranked {
+  Hit hit;
+  std::int64_t place = 0;
+};
+
+/// The catalogue, or the part of it that a search looks at, as one modality of a query sees it.
 struct View {
   Tensor rows;       ///< (V) cosine to every vector
   Tensor best;       ///< (P) to each product's nearest
@@ -127,7 +137,7 @@ struct ProductSearch::Impl {
   Embedder embedder;
   ProductIndex content;
   std::map<std::string, std::size_t> number = {};  ///< of a product, by id
-  detail::ProductRows rows = {};
+  ProductRows rows = {};
   detail::SearchCalibration fitted = {};
   mutable std::once_flag hearing_loaded = {};
   mutable std::optional<Hearing> loaded_hearing = {};
@@ -144,6 +154,7 @@ struct ProductSearch::Impl {
     number.clear();
     for (const Product& product : content.products) number.emplace(product.id, number.size());
     rows.arrange(content, embedder.dim());
+    if (content.graph) detail::follow(*content.graph, content);
   }
 
   void measure_spread() {
@@ -174,7 +185,9 @@ struct ProductSearch::Impl {
     std::map<std::string, const ProductVectors*> known;
     for (const auto& [id, i] : number) known.emplace(id, &content.vectors[i]);
     IndexReport report;
-    const ProductIndex made = detail::embed_products(kWho, embedder, products, known, fingerprint, report, options);
+    IndexOptions how = options;
+    how.draft = content.draft;
+    const ProductIndex made = detail::embed_products(kWho, embedder, products, known, fingerprint, report, how);
     for (std::size_t i = 0; i < made.products.size(); ++i) {
       const auto found = number.find(made.products[i].id);
       if (found == number.end()) {
@@ -192,7 +205,7 @@ struct ProductSearch::Impl {
   void remove(const std::vector<std::string>& ids) {
     std::set<std::size_t> gone;
     for (const std::string& id : ids) gone.insert(find(id));
-    ProductIndex left{.fingerprint = content.fingerprint};
+    ProductIndex left{.fingerprint = content.fingerprint, .draft = content.draft, .graph = content.graph};
     for (std::size_t i = 0; i < content.products.size(); ++i) {
       if (!gone.contains(i)) left.add(std::move(content.products[i]), std::move(content.vectors[i]));
     }
@@ -242,16 +255,22 @@ struct ProductSearch::Impl {
     return embedded;
   }
 
-  /// Which products a filter leaves. -> (P) bool
-  Tensor kept_by(const Filter& filter) const {
-    Tensor kept = torch::ones({size()}, torch::kBool);
+  /// Which of the products a filter leaves. -> (P) bool
+  Tensor kept_by(const Filter& filter, const ProductRows& seen) const {
+    Tensor kept = torch::ones({std::ssize(seen.products())}, torch::kBool);
     if (filter.empty()) return kept;
     const std::vector<std::string> asked = filter.names();
-    bool* const values = kept.mutable_data_ptr<bool>();
-    for (std::size_t i = 0; i < content.products.size(); ++i) {
-      values[i] = filter.matches(facts_of(content.products[i], asked));
-    }
+    bool* values = kept.mutable_data_ptr<bool>();
+    for (const std::int64_t product : seen.products()) *values++ = filter.matches(facts_of(at(product), asked));
     return kept;
+  }
+
+  const Product& at(std::int64_t product) const { return content.products[static_cast<std::size_t>(product)]; }
+
+  void check(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    if (query.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
+    for (const auto& [modality, vector] : query) check(to_string(modality), vector);
+    if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
   }
 
   void check(std::string_view whose, const Tensor& vector) const {
@@ -262,22 +281,48 @@ struct ProductSearch::Impl {
     if (!vector.isfinite().all().item<bool>()) detail::bad_argument(kWho, "the ", whose, " vector is not finite");
   }
 
-  /// (D) -> (P)
-  Tensor similarities(const Tensor& query) const { return rows.best(rows.similarities(query)); }
+  /// The products near the query along the graph; none: all are to be looked at. What shall not be found is told from
+  /// the usual product, so then all are.
+  std::optional<ProductRows> near(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    if (!content.graph || options.exact || !options.without.empty()) return std::nullopt;
+    std::vector<Tensor> directions{combined(query, options)};
+    for (const auto& [modality, vector] : query) {
+      if (options.weights[modality] > 0 && query.size() > 1) directions.push_back(vector);
+    }
+    const std::vector<std::string> asked = options.filter.names();
+    std::map<std::size_t, bool> kept;  // by product
+    IndexSearchOptions how{.ef = options.ef == 0 ? kUsualEf : options.ef};
+    const auto keep = [&](std::string_view id) {
+      const std::size_t product = number.at(detail::product_of_row(id));
+      const auto [known, fresh] = kept.try_emplace(product, false);
+      if (fresh) known->second = options.filter.matches(facts_of(content.products[product], asked));
+      return known->second;
+    };
+    if (!options.filter.empty()) how.keep = keep;
+    const std::int64_t wanted = std::max(options.candidates, options.k);
+    std::set<std::int64_t> found;
+    for (const Tensor& direction : directions) {
+      const Tensor vector = direction.to(torch::kFloat32).contiguous();
+      const std::span values(vector.const_data_ptr<float>(), static_cast<std::size_t>(vector.numel()));
+      for (const Match& match : content.graph->search(values, std::max(how.ef, wanted), how)) {
+        found.insert(static_cast<std::int64_t>(number.at(detail::product_of_row(match.id))));
+      }
+    }
+    if (std::ssize(found) < std::min(wanted, size())) return std::nullopt;
+    return rows.of({found.begin(), found.end()});
+  }
 
   /// Of the modalities that speak for something: those with a weight above 0.
-  std::map<Modality, View> views_of(const std::map<Modality, Tensor>& query, const Tensor& kept,
-                                    const SearchOptions& options) const {
-    if (query.empty()) detail::bad_argument(kWho, "an image, a text or an audio clip is wanted, there is none");
+  std::map<Modality, View> views_of(const std::map<Modality, Tensor>& query, const ProductRows& seen,
+                                    const Tensor& kept, const SearchOptions& options) const {
     std::map<Modality, View> views;
     for (const auto& [modality, vector] : query) {
-      check(to_string(modality), vector);
       if (options.weights[modality] <= 0) continue;
       const Calibration calibration = embedder.calibration(modality);
       const float temperature = calibration.temperature * unit(modality);
       View& view = views[modality];
-      view.rows = rows.similarities(vector);
-      view.best = rows.best(view.rows);
+      view.rows = seen.similarities(vector);
+      view.best = seen.best(view.rows);
       view.among = view.best.masked_fill(~kept, -INFINITY);
       view.support = (view.among / temperature).softmax(0);
       view.agreement = (view.among / (temperature * calibration.softness)).softmax(0);
@@ -285,74 +330,87 @@ struct ProductSearch::Impl {
     return views;
   }
 
-  std::vector<Reason> reasons_of(const std::map<Modality, View>& views, std::int64_t product) const {
+  static std::vector<Reason> reasons_of(const std::map<Modality, View>& views, const ProductRows& seen,
+                                        std::int64_t place) {
     std::vector<Reason> reasons;
     for (const auto& [modality, view] : views) {
-      const auto support = view.support[product].item<float>();
+      const auto support = view.support[place].item<float>();
       reasons.push_back({.modality = modality,
-                         .similarity = view.best[product].item<float>(),
+                         .similarity = view.best[place].item<float>(),
                          .support = support,
                          .verdict = verdict_of(support, view.support.max().item<float>()),
-                         .nearest = rows.nearest(view.rows, product)});
+                         .nearest = seen.nearest(view.rows, place)});
     }
     return reasons;
   }
 
   /// The products with the best scores (P), ranked again by agreement, with their reasons.
-  std::vector<Hit> hits(const std::map<Modality, View>& views, const Tensor& scores, const Tensor& kept,
-                        const SearchOptions& options) const {
-    if (options.k < 1) detail::bad_argument(kWho, "k must be at least 1, it is ", options.k);
+  std::vector<Ranked> hits(const std::map<Modality, View>& views, const ProductRows& seen, const Tensor& scores,
+                           const Tensor& kept, const SearchOptions& options) const {
     const std::int64_t candidates = std::min(std::max(options.candidates, options.k), kept.sum().item<std::int64_t>());
     const Tensor order = scores.masked_fill(~kept, -INFINITY)
                              .argsort(/*stable=*/true, /*dim=*/0, /*descending=*/true)
                              .slice(0, 0, candidates);
-    std::vector<Hit> hits;
+    std::vector<Ranked> hits;
     for (std::int64_t i = 0; i < candidates; ++i) {
-      const auto column = order[i].item<std::int64_t>();
-      const Product& product = content.products[static_cast<std::size_t>(column)];
+      const auto place = order[i].item<std::int64_t>();
+      const Product& product = at(seen.products()[static_cast<std::size_t>(place)]);
       std::map<Modality, float> agreements;
-      for (const auto& [modality, view] : views) agreements[modality] = view.agreement[column].item<float>();
-      Hit hit{.id = product.id, .title = product.title, .similarity = scores[column].item<float>(), .product = product};
+      for (const auto& [modality, view] : views) agreements[modality] = view.agreement[place].item<float>();
+      Hit hit{.id = product.id, .title = product.title, .similarity = scores[place].item<float>(), .product = product};
       const RerankScore score = rerank_score(hit.similarity, agreements);
       hit.score = options.rerank ? score.score : hit.similarity;
       hit.consistency = score.consistency;
       hit.disagreement = score.disagreement;
-      hits.push_back(std::move(hit));
+      hits.push_back({std::move(hit), place});
     }
-    std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+    std::stable_sort(hits.begin(), hits.end(),
+                     [](const Ranked& a, const Ranked& b) { return a.hit.score > b.hit.score; });
     hits.resize(static_cast<std::size_t>(std::min(options.k, candidates)));
-    for (Hit& hit : hits) hit.reasons = reasons_of(views, static_cast<std::int64_t>(number.at(hit.id)));
+    for (Ranked& one : hits) one.hit.reasons = reasons_of(views, seen, one.place);
     return hits;
   }
 
+  float weight_of(Modality modality, const SearchOptions& options) const {
+    const float scale = options.calibrate ? embedder.calibration(modality).gain / unit(modality) : 1.0f;
+    return options.weights[modality] * scale;
+  }
+
+  /// The weighted sum of a query's vectors. -> (D), not of unit length
+  Tensor combined(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
+    Tensor vector = torch::zeros({embedder.dim()});
+    for (const auto& [modality, part] : query) vector += weight_of(modality, options) * part;
+    if (vector.norm().item<float>() < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
+    return vector;
+  }
+
   /// The query's similarity to each product. -> (P)
-  Tensor mixed(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
-    const bool late = (options.mixing == Mixing::fitted ? fitted.mixing : options.mixing) == Mixing::late;
-    Tensor vector = torch::zeros({embedder.dim()}), scores = torch::zeros({size()});
-    for (const auto& [modality, part] : query) {
-      const float scale = options.calibrate ? embedder.calibration(modality).gain / unit(modality) : 1.0f;
-      const float weight = options.weights[modality] * scale;
-      vector += weight * part;
-      if (late) scores += weight * similarities(part);
-    }
+  Tensor mixed(const std::map<Modality, Tensor>& query, const ProductRows& seen, const SearchOptions& options) const {
+    const auto similarities = [&](const Tensor& vector) { return seen.best(seen.similarities(vector)); };
+    const Tensor vector = combined(query, options);
     const float length = vector.norm().item<float>();
-    if (length < 1e-6f) detail::bad_argument(kWho, "the weighted vectors cancel out");
-    return late ? scores / length : similarities(vector / length);
+    if ((options.mixing == Mixing::fitted ? fitted.mixing : options.mixing) == Mixing::early) {
+      return similarities(vector / length);
+    }
+    Tensor scores = torch::zeros({std::ssize(seen.products())});
+    for (const auto& [modality, part] : query) scores += weight_of(modality, options) * similarities(part);
+    return scores / length;
   }
 
   /// How near each product comes to texts that it shall not be like: 0 as the usual one, 1 the nearest. -> (P)
-  Tensor avoided(const std::vector<std::string>& texts) const {
-    Tensor most = torch::zeros({size()});
+  Tensor avoided(const std::vector<std::string>& texts, const ProductRows& seen) const {
+    Tensor most = torch::zeros({std::ssize(seen.products())});
     if (texts.empty()) return most;
     for (const Tensor& vector : embedder.embed_texts(texts).unbind()) {
-      const Tensor near = similarities(vector);
+      const Tensor near = seen.best(seen.similarities(vector));
       const Tensor usual = near.mean();
       most = torch::maximum(most, (near - usual) / (near.max() - usual).clamp_min(kLeastGap));
     }
     return most;
   }
 
-  void judge(SearchResult& found, const std::map<Modality, View>& views) const {
+  /// `first`: the place of the first hit.
+  void judge(SearchResult& found, const std::map<Modality, View>& views, std::int64_t first) const {
     if (found.empty() || views.empty()) {
       found.nothing_matches = found.empty();
       return;
@@ -372,7 +430,6 @@ struct ProductSearch::Impl {
       lacking = lacking && odds < known->second.nothing_below;
     }
     const detail::Confidence& how = fitted.confidence;
-    const auto first = static_cast<std::int64_t>(number.at(found[0].id));
     const double odds = how.offset + how.odds * detail::chance_odds(supports, first) +
                         (std::isfinite(most_known) ? how.known * most_known : 0.0);
     found.confidence = 1 / (1 + std::exp(-odds));
@@ -380,12 +437,20 @@ struct ProductSearch::Impl {
   }
 
   SearchResult search(const std::map<Modality, Tensor>& query, const SearchOptions& options) const {
-    const Tensor kept = kept_by(options.filter);
-    const std::map<Modality, View> views = views_of(query, kept, options);
-    const Tensor away = avoided(options.without);
-    SearchResult found{.hits = hits(views, mixed(query, options) - (away - kTolerated).clamp_min(0), kept, options)};
-    for (Hit& hit : found.hits) hit.avoided = away[static_cast<std::int64_t>(number.at(hit.id))].item<float>();
-    judge(found, views);
+    check(query, options);
+    const std::optional<ProductRows> part = near(query, options);
+    const ProductRows& seen = part ? *part : rows;
+    const Tensor kept = kept_by(options.filter, seen);
+    const std::map<Modality, View> views = views_of(query, seen, kept, options);
+    const Tensor away = avoided(options.without, seen);
+    const Tensor scores = mixed(query, seen, options) - (away - kTolerated).clamp_min(0);
+    SearchResult found;
+    std::vector<Ranked> ranked = hits(views, seen, scores, kept, options);
+    for (auto& [hit, place] : ranked) {
+      hit.avoided = away[place].item<float>();
+      found.hits.push_back(std::move(hit));
+    }
+    judge(found, views, ranked.empty() ? 0 : ranked[0].place);
     return found;
   }
 };
@@ -427,6 +492,19 @@ IndexReport ProductSearch::update(const std::vector<Product>& products, const In
 
 void ProductSearch::remove(const std::vector<std::string>& ids) { impl_->remove(ids); }
 
+void ProductSearch::build_graph(const GraphOptions& options) {
+  auto graph = std::make_shared<Index>(impl_->embedder.dim());
+  detail::follow(*graph, impl_->content);
+  graph->build_graph(options);
+  impl_->content.graph = std::move(graph);
+}
+
+void ProductSearch::drop_graph() { impl_->content.graph.reset(); }
+
+std::optional<GraphOptions> ProductSearch::graph() const {
+  return impl_->content.graph ? impl_->content.graph->graph() : std::nullopt;
+}
+
 void ProductSearch::save(const fs::path& path) const {
   detail::write_product_index(path, impl_->embedder, impl_->content);
 }
@@ -459,14 +537,20 @@ std::vector<Hit> ProductSearch::rank(const std::map<Modality, Tensor>& query, co
     detail::bad_argument(kWho, "the scores must be floats (", size(), "), one per product; got ",
                          detail::shown(scores));
   }
-  const Tensor kept = impl_->kept_by(options.filter);
-  return impl_->hits(impl_->views_of(query, kept, options), scores, kept, options);
+  impl_->check(query, options);
+  const ProductRows& all = impl_->rows;
+  const Tensor kept = impl_->kept_by(options.filter, all);
+  std::vector<Hit> hits;
+  for (Ranked& one : impl_->hits(impl_->views_of(query, all, kept, options), all, scores, kept, options)) {
+    hits.push_back(std::move(one.hit));
+  }
+  return hits;
 }
 
 Tensor ProductSearch::similarities(const Tensor& vector) const {
   const torch::NoGradGuard no_grad;
   impl_->check("query's", vector);
-  return impl_->similarities(vector);
+  return impl_->rows.best(impl_->rows.similarities(vector));
 }
 
 float ProductSearch::spread(Modality modality) const { return impl_->content.spread.at(modality); }

@@ -1,12 +1,17 @@
 #include "command.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <ctime>
+#include <fstream>
 #include <iostream>
 #include <iterator>
+#include <sstream>
 #include <system_error>
 
 #include "trine/precision.h"
@@ -81,9 +86,30 @@ void add_weights(CLI::App& command, QueryWeights& weights) {
       ->allow_extra_args(false);
 }
 
-Embedder load_model(const CommonOptions& options) {
+Embedder load_model(const CommonOptions& options, const std::vector<Modality>& modalities) {
   if (options.threads > 0) at::set_num_threads(options.threads);
+  if (!modalities.empty()) return Embedder::load(options.model, modalities);
   return options.model.empty() ? Embedder::load() : Embedder::load(options.model);
+}
+
+std::optional<double> since_start() {
+#ifdef __linux__
+  constexpr int kStartTime = 22;  // of the fields of /proc/self/stat, of which the second ends with a parenthesis
+  std::ifstream file("/proc/self/stat");
+  std::string line;
+  std::getline(file, line);
+  std::istringstream fields(line.substr(std::min(line.rfind(')'), line.size() - 1) + 1));
+  std::string field;
+  for (int i = 3; i <= kStartTime; ++i) fields >> field;
+  timespec now{};
+  double ticks = 0;
+  const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), ticks);
+  if (fields.fail() || error != std::errc() || clock_gettime(CLOCK_BOOTTIME, &now) != 0) return std::nullopt;
+  const double started = ticks / static_cast<double>(sysconf(_SC_CLK_TCK));
+  return 1000 * (static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec) - started);
+#else
+  return std::nullopt;
+#endif
 }
 
 std::string text_argument(const std::string& argument) {

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,7 +29,11 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
 /// --weights image=1,text=1,audio=0.5
 void add_weights(CLI::App& command, QueryWeights& weights);
 
-Embedder load_model(const CommonOptions& options);
+/// `modalities`: those whose towers are wanted; none: all.
+Embedder load_model(const CommonOptions& options, const std::vector<Modality>& modalities = {});
+
+/// Milliseconds since the system started this process, most of them for loading libraries; none where it does not say.
+std::optional<double> since_start();
 
 /// The text of a --text option: "-" stands for what comes on stdin.
 std::string text_argument(const std::string& argument);

@@ -11,6 +11,7 @@ struct Options : CommonOptions {
   bool together = false;
   QueryWeights weights;
   LongInput long_input = LongInput::window;
+  bool draft = false;
 };
 
 Json json_of(Modality modality, const Coverage& coverage) {
@@ -51,7 +52,11 @@ void run(Options options) {
   if (count == 0) throw CLI::ValidationError("Nothing to embed: give --image FILE, --text TEXT or --audio FILE");
   for (std::string& text : options.inputs[Modality::text]) text = text_argument(text);
 
-  const Embedder model = load_model(options);
+  std::vector<Modality> needed;
+  for (const auto& [modality, inputs] : options.inputs) {
+    if (!inputs.empty()) needed.push_back(modality);
+  }
+  const Embedder model = load_model(options, needed);
   std::map<Modality, torch::Tensor> together;
   Json lines = Json::array();
   Json parts = Json::object(), covered = Json::object();
@@ -60,8 +65,8 @@ void run(Options options) {
     if (inputs.empty()) continue;
     const std::string name(to_string(modality));
     std::vector<Coverage> coverage;
-    const torch::Tensor vectors =
-        model.embed_inputs(modality, inputs, {.long_input = options.long_input, .coverage = &coverage});
+    const torch::Tensor vectors = model.embed_inputs(
+        modality, inputs, {.long_input = options.long_input, .coverage = &coverage, .draft = options.draft});
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       const torch::Tensor vector = vectors[static_cast<std::int64_t>(i)];
       say_coverage(modality, inputs[i], coverage[i]);
@@ -98,6 +103,8 @@ void add_embed(CLI::App& app) {
   add("--text", Modality::text, "Words; - reads them from stdin; may be repeated", "TEXT");
   add("--audio", Modality::audio, "A spoken clip; may be repeated", "FILE");
   command->add_flag("--together", options->together, "One vector of all: their weighted mean");
+  command->add_flag("--draft", options->draft,
+                    "Decode large JPEGs at a part of their size: much faster, a little different");
   add_weights(*command, options->weights);
   command
       ->add_option_function<std::string>(

@@ -10,6 +10,7 @@
 #include "load_features.h"
 #include "reliability.h"
 #include "tally.h"
+#include "trine/apps/hearing.h"
 #include "trine/apps/product_search.h"
 #include "trine/train/trainer.h"
 
@@ -29,8 +30,10 @@ struct Options : CommonOptions {
   std::string index;
   std::string reliability;
   bool compare = false;
+  bool hear = false;
   TrainedOptions trained;
   AdaptiveEvaluation adaptive;
+  TaskEvaluation task;
 };
 
 struct Item {
@@ -58,15 +61,35 @@ std::vector<Item> read_items(const fs::path& path, bool with_id) {
 
 using Vectors = std::map<Modality, std::map<std::string, torch::Tensor>>;
 
-/// Every distinct input, embedded once; the store has it for the next manifest.
-Vectors embed_items(const Embedder& model, const std::vector<Item>& items) {
+/// Every clip by speech tower and transcript, once.
+std::map<std::string, Heard> hear_items(const Embedder& model, const std::vector<Item>& items) {
+  std::map<std::string, Heard> heard;
+  for (const Item& item : items) {
+    if (const auto clip = item.inputs.find(Modality::audio); clip != item.inputs.end()) heard[clip->second];
+  }
+  const Hearing hearing = Hearing::load(model);
+  train::ProgressBar bar("hearing", std::ssize(heard));
+  std::int64_t done = 0;
+  for (auto& [clip, what] : heard) {
+    what = hearing.hear(fs::path(clip));
+    bar.show(++done);
+  }
+  return heard;
+}
+
+/// Every distinct input, embedded once; the store has it for the next manifest. `hear`: clips by their transcript too.
+Vectors embed_items(const Embedder& model, const std::vector<Item>& items, bool hear) {
   Vectors vectors;
+  if (hear) {
+    for (const auto& [clip, heard] : hear_items(model, items)) vectors[Modality::audio][clip] = heard.vector;
+  }
   std::vector<train::Sample> samples;  // one input each
   for (const Item& item : items) {
     for (const auto& [modality, input] : item.inputs) {
       if (vectors[modality].try_emplace(input).second) samples.push_back({.inputs = {{modality, {input}}}});
     }
   }
+  if (samples.empty()) return vectors;
   train::FeatureStore store(model);
   const train::Dataset data = load_features(store, samples, "embedding");
   for (std::size_t i = 0; i < samples.size(); ++i) {
@@ -201,7 +224,7 @@ void evaluate_products(const Options& options) {
   const Embedder model = load_model(options);
   const ProductSearch search = open_index(options, model);
   for (const Item& item : items) search.product(item.id);  // an unknown id is an error now, not after an hour
-  const Vectors vectors = embed_items(model, items);
+  const Vectors vectors = embed_items(model, items, options.hear);
 
   Report report;
   Reliability reliability;
@@ -249,7 +272,7 @@ void evaluate_lacking(const Options& options) {
   }
   const Embedder model = load_model(options);
   const ProductSearch search = open_index(options, model);
-  const Vectors vectors = embed_items(model, items);
+  const Vectors vectors = embed_items(model, items, options.hear);
   std::map<std::pair<std::string, std::string>, std::pair<std::int64_t, std::int64_t>> counts;  // said, all
   for (const Item& item : items) {
     const std::map<Modality, torch::Tensor> query = vectors_of(item, vectors);
@@ -282,7 +305,8 @@ void evaluate_lacking(const Options& options) {
 void evaluate_retrieval(const Options& options) {
   const std::vector<Item> items = read_items(options.retrieval, false);
   const Embedder model = load_model(options);
-  const Vectors vectors = embed_items(model, items);
+  const std::map<std::string, Heard> heard = options.hear ? hear_items(model, items) : std::map<std::string, Heard>{};
+  const Vectors vectors = embed_items(model, items, /*hear=*/false);
   std::map<std::string, std::int64_t> row;
   std::vector<torch::Tensor> rows;
   for (const auto& [text, vector] : vectors.at(Modality::text)) {
@@ -294,9 +318,16 @@ void evaluate_retrieval(const Options& options) {
   for (const Item& item : items) {
     for (const auto& [modality, input] : item.inputs) {
       if (modality == Modality::text) continue;
-      const torch::Tensor scores = texts.mv(vectors.at(modality).at(input));
-      const torch::Tensor right = scores[row.at(item.inputs.at(Modality::text))];
-      report.add(item.set, std::string(to_string(modality)), "", (scores > right).sum().item<std::int64_t>() + 1);
+      const auto count = [&](const std::string& query, const torch::Tensor& vector) {
+        const torch::Tensor scores = vector.defined() ? texts.mv(vector) : torch::zeros({texts.size(0)});
+        const torch::Tensor right = scores[row.at(item.inputs.at(Modality::text))];
+        const auto before = (vector.defined() ? scores > right : scores >= right).sum().item<std::int64_t>();
+        report.add(item.set, query, "", before + 1);
+      };
+      count(std::string(to_string(modality)), vectors.at(modality).at(input));
+      if (!heard.contains(input)) continue;
+      count("audio: transcript", heard.at(input).written);
+      count("audio: both", heard.at(input).vector);
     }
   }
   report.print(texts.size(0), {{"model", model.name()}, {"manifest", options.retrieval}, {"texts", texts.size(0)}},
@@ -336,6 +367,7 @@ void add_evaluate(CLI::App& app) {
       ->excludes(manifest);
   command->add_flag("--compare", options->compare, "Also without calibration, and with the modalities' scores combined")
       ->needs(manifest);
+  command->add_flag("--hear", options->hear, "Clips by their transcript too, as `trine search` takes them; slower");
   command->add_option("--reliability", options->reliability, "A picture of how far the confidence can be believed")
       ->type_name("SVG")
       ->needs(manifest);
@@ -382,12 +414,30 @@ void add_evaluate(CLI::App& app) {
   command->add_option("--out", adaptive.out, "Where --adaptive writes what it fitted, its table and its plot")
       ->type_name("DIR")
       ->needs(sample);
+  TaskEvaluation& task = options->task;
+  CLI::Option* named =
+      command
+          ->add_option("--task", task.name,
+                       "Instead: measure a head, on lines with label (text says it for transcript) "
+                       "and text or audio; \"joy, surprise\" where two labels hold")
+          ->type_name("NAME")
+          ->check(CLI::IsMember({"emotion", "emotion-labels", "intent", "sound", "transcript", "voice-emotion"}))
+          ->needs(manifest)
+          ->excludes(folder)
+          ->excludes(sample);
+  command
+      ->add_option("--fit", task.fit,
+                   "Lines that --task learns from: examples of intents instead of the model's own, or texts that the "
+                   "thresholds of emotions are chosen on (0.5 without)")
+      ->type_name("MANIFEST")
+      ->needs(named);
   command->callback([options] {
     const auto given = {options->manifest.empty(), options->retrieval.empty(), options->lacking.empty()};
     if (std::ranges::count(given, false) != 1) {
       throw CLI::ValidationError("Give one of MANIFEST, --retrieval MANIFEST and --lacking MANIFEST");
     }
-    options->trained.manifest = options->adaptive.manifest = options->manifest;
+    options->trained.manifest = options->adaptive.manifest = options->task.manifest = options->manifest;
+    if (!options->task.name.empty()) return evaluate_task(*options, options->task);
     if (!options->trained.trained.empty()) return evaluate_trained(*options, options->trained);
     if (!options->adaptive.sample.empty()) {
       options->adaptive.index = options->index;

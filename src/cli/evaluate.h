@@ -34,6 +34,16 @@ struct AdaptiveEvaluation {
 /// Quality against cost of adaptive inference, fitted on one manifest and measured on another.
 void evaluate_adaptive(const CommonOptions& common, const AdaptiveEvaluation& options);
 
+/// `trine evaluate MANIFEST --task NAME`
+struct TaskEvaluation {
+  std::string manifest;
+  std::string name;  ///< emotion, emotion-labels, intent, sound, transcript or voice-emotion
+  std::string fit;   ///< labelled lines that intents, or thresholds of emotions, are fitted on; empty: none
+};
+
+/// Measures a head of the model on labelled texts or clips.
+void evaluate_task(const CommonOptions& common, const TaskEvaluation& task);
+
 /// The samples of a manifest with one input of a modality at most; `with_id`: each names the right product.
 std::vector<train::Sample> read_queries(const std::filesystem::path& path, bool with_id);
 

@@ -17,6 +17,9 @@ struct Options : CommonOptions {
   std::string out;
   std::string into;
   std::vector<std::string> removed;
+  bool draft = false;
+  bool hnsw = false;
+  GraphOptions graph;
 };
 
 /// Beside the index; killed work goes on from it.
@@ -51,13 +54,15 @@ void run(const Options& options) {
     std::optional<train::ProgressBar> bar;
     if (!catalogue.empty()) bar.emplace("embedding products", std::ssize(catalogue));
     const IndexOptions how{.progress = [&](std::int64_t done, std::int64_t) { bar->show(done); },
-                           .partial = partial_of(out)};
+                           .partial = partial_of(out),
+                           .draft = options.draft};
     if (search) {
       report = search->update(catalogue, how);
     } else {
       search.emplace(ProductSearch::build(model, catalogue, &report, how));
     }
   }
+  if (options.hnsw) search->build_graph(options.graph);
   search->save(out);
   fs::remove(partial_of(out));
 
@@ -70,6 +75,7 @@ void run(const Options& options) {
                       {"vectors", report.vectors},
                       {"embedded", report.embedded},
                       {"removed", options.removed.size()},
+                      {"graph", search->graph().has_value()},
                       {"skipped", skipped},
                       {"milliseconds", std::round(watch.lap())}});
   }
@@ -103,12 +109,29 @@ void add_index(CLI::App& app) {
   command->add_option("--remove", options->removed, "Ids of products that leave the index")
       ->type_name("ID")
       ->needs(into);
+  command
+      ->add_flag("--draft", options->draft,
+                 "Decode large JPEGs at a part of their size: much faster, a little different; the index remembers it")
+      ->excludes(into);
+  CLI::Option* hnsw =
+      command->add_flag("--hnsw", options->hnsw,
+                        "Link neighbouring vectors, so that a search looks at a part of them: for large catalogues");
+  command->add_option("--m", options->graph.m, "Links of a vector in the graph, 16 if not said")
+      ->type_name("N")
+      ->check(CLI::Range(2, 512))
+      ->needs(hnsw);
+  command
+      ->add_option("--ef-construction", options->graph.ef_construction,
+                   "Candidates among which links are chosen, 200 if not said")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65'536))
+      ->needs(hnsw);
   command->callback([options] {
     if (options->out.empty() == options->into.empty()) {
       throw CLI::ValidationError("Where to: give --out INDEX for a new index or --into INDEX to change one");
     }
-    if (options->catalogue.empty() && options->removed.empty()) {
-      throw CLI::ValidationError("Nothing to do: give CATALOGUE, or --into INDEX with --remove ID");
+    if (options->catalogue.empty() && options->removed.empty() && (options->into.empty() || !options->hnsw)) {
+      throw CLI::ValidationError("Nothing to do: give CATALOGUE, or --into INDEX with --remove ID or --hnsw");
     }
     run(*options);
   });

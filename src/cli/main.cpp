@@ -1,6 +1,8 @@
 #include <c10/util/Exception.h>
 
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <iostream>
@@ -58,5 +60,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // `trine ... | head` ends quietly, see print()
-  return trine::cli::run(argc, argv);
+  const int code = trine::cli::run(argc, argv);
+  std::cout.flush();
+  std::fflush(nullptr);
+  std::_Exit(code);  // taking torch apart would take half as long as loading it
 }

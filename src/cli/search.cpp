@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iterator>
 #include <map>
+#include <set>
 #include <stdexcept>
 
 #include "command.h"
@@ -36,6 +37,15 @@ Query query_of(Modality modality, const std::string& input) {
   if (modality == Modality::text) query.texts.push_back(input);
   if (modality == Modality::audio) query.audio.emplace_back(std::filesystem::path(input));
   return query;
+}
+
+/// A transcript and what shall not be found are texts.
+std::vector<Modality> needed_towers(const Options& options) {
+  std::set<Modality> needed;
+  for (const auto& [modality, inputs] : options.inputs) needed.insert(modality);
+  const bool heard = needed.contains(Modality::audio) && options.search.hearing;
+  if (heard || !options.search.without.empty()) needed.insert(Modality::text);
+  return {needed.begin(), needed.end()};
 }
 
 Asked embed_query(const ProductSearch& search, const Options& options, Json& milliseconds) {
@@ -160,8 +170,9 @@ void run(Options options) {
   if (options.mixing != "fitted") options.search.mixing = options.mixing == "late" ? Mixing::late : Mixing::early;
 
   Json milliseconds = Json::object();
+  if (const auto start = since_start()) milliseconds["start"] = std::round(*start);
   Stopwatch watch;
-  const Embedder model = load_model(options);
+  const Embedder model = load_model(options, needed_towers(options));
   const std::filesystem::path index =
       options.index.empty() ? model.directory() / "catalogue.trine" : std::filesystem::path(options.index);
   const ProductSearch search(model, index);
@@ -236,6 +247,10 @@ void add_search(CLI::App& app) {
           "Combine the modalities' vectors (early), their scores (late), or as the model is calibrated (fitted)")
       ->type_name("HOW")
       ->check(CLI::IsMember({"fitted", "early", "late"}));
+  command->add_option("--ef", options->search.ef, "Breadth of a walk along an index's graph, 200 if not said")
+      ->type_name("N")
+      ->check(CLI::Range(1, 65'536));
+  command->add_flag("--exact", options->search.exact, "Look at all products, also where the index has a graph");
   command->add_flag("--no-calibration", options->no_calibration, "Take the weights as they are, for plain cosines");
   command->add_flag("--direct{false}", options->search.hearing,
                     "Hear clips by the speech tower alone, without a transcript");

@@ -14,6 +14,7 @@
 #include "encoders/config.h"
 #include "encoders/text_network.h"
 #include "encoders/towers.h"
+#include "linear/linear.h"
 
 namespace trine {
 
@@ -250,18 +251,19 @@ class Block : public torch::nn::Module {
     table_ = register_at(*this, "attention.self", std::make_shared<torch::nn::Module>())
                  ->register_parameter("relative_position_bias_table",
                                       torch::empty({(2 * window_ - 1) * (2 * window_ - 1), heads_}));
-    query_ = register_at(*this, "attention.self.query", Linear(dim, dim, config.qkv_bias));
-    key_ = register_at(*this, "attention.self.key", Linear(dim, dim, config.qkv_bias));
-    value_ = register_at(*this, "attention.self.value", Linear(dim, dim, config.qkv_bias));
-    out_ = register_at(*this, "attention.output.dense", Linear(dim, dim));
+    const Linear query = register_at(*this, "attention.self.query", Linear(dim, dim, config.qkv_bias));
+    const Linear key = register_at(*this, "attention.self.key", Linear(dim, dim, config.qkv_bias));
+    const Linear value = register_at(*this, "attention.self.value", Linear(dim, dim, config.qkv_bias));
+    qkv_ = detail::InferenceLinear({query, key, value});
+    out_ = detail::InferenceLinear({register_at(*this, "attention.output.dense", Linear(dim, dim))});
     feed_forward_norm_ = register_module("layernorm_after", LayerNorm(dim, config.layer_norm_eps));
-    expand_ = register_at(*this, "intermediate.dense", Linear(dim, hidden));
-    contract_ = register_at(*this, "output.dense", Linear(hidden, dim));
+    expand_ = detail::InferenceLinear({register_at(*this, "intermediate.dense", Linear(dim, hidden))});
+    contract_ = detail::InferenceLinear({register_at(*this, "output.dense", Linear(hidden, dim))});
   }
 
   Tensor forward(const Tensor& input) const {
     const Tensor x = input + attend(attention_norm_->forward(input));
-    return x + contract_->forward(activate(expand_->forward(feed_forward_norm_->forward(x)), activation_));
+    return contract_.forward_add(expand_.forward(feed_forward_norm_->forward(x), activation_), x);
   }
 
  private:
@@ -272,8 +274,8 @@ class Block : public torch::nn::Module {
     const Tensor windows = to_windows(x, window_);
     Tensor scores = table_.index_select(0, positions_).view({places, places, heads_}).permute({2, 0, 1}).unsqueeze(0);
     if (shift_ > 0) scores = (scores + separation_).repeat({input.size(0), 1, 1, 1});
-    x = out_->forward(self_attention(query_->forward(windows), key_->forward(windows), value_->forward(windows), heads_,
-                                     scores.contiguous()));
+    const auto qkv = qkv_.forward(windows).chunk(3, -1);
+    x = out_.forward(self_attention(qkv[0], qkv[1], qkv[2], heads_, scores.contiguous()));
     x = from_windows(x, window_, padded_[0], padded_[1]);
     if (shift_ > 0) x = x.roll({shift_, shift_}, {1, 2});
     return x.slice(1, 0, rows).slice(2, 0, columns);
@@ -287,7 +289,7 @@ class Block : public torch::nn::Module {
   Tensor separation_;  ///< undefined without a shift
   Tensor table_;       ///< of relative positions, a column for each head
   LayerNorm attention_norm_{nullptr}, feed_forward_norm_{nullptr};
-  Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr}, expand_{nullptr}, contract_{nullptr};
+  detail::InferenceLinear qkv_, out_, expand_, contract_;
 };
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/text_network.h"
+#include "linear/depthwise.h"
 #include "linear/linear.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
@@ -49,7 +50,7 @@ constexpr std::array<Stage, 7> kStages{{{1, 3, 1, 1, 16},
                                         {3, 5, 1, 6, 112},
                                         {4, 5, 2, 6, 192},
                                         {1, 3, 1, 6, 320}}};
-constexpr std::int64_t kStemChannels = 32;
+constexpr std::int64_t kStemChannels = 32, kStemKernel = 3, kStemStride = 2;
 
 /// timm's make_divisible: the nearest multiple of 8 that does not lose more than a tenth.
 std::int64_t scaled_channels(std::int64_t channels, double width) {
@@ -83,35 +84,25 @@ struct BlockImpl : torch::nn::Module {
 
   /// Merges the norms; a 1x1 convolution then is a linear layer over the channels of each place.
   void fold() {
+    points.clear();
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
       norms[i]->fold_into(*convolutions[i]);
-      const Tensor& weight = convolutions[i]->weight;
-      points.emplace_back();
-      if (weight.size(2) == 1 && weight.size(1) > 1) {
-        points.back() = detail::InferenceLinear({{weight.flatten(1), convolutions[i]->bias}});
+      const Tensor &weight = convolutions[i]->weight, &bias = convolutions[i]->bias;
+      if (weight.size(2) == 1) {
+        points.push_back(detail::InferenceLinear({{weight, bias}}));
+      } else {
+        depthwise.emplace(weight, bias, convolutions[i]->stride());
       }
     }
   }
 
-  /// Of a folded block, channels last, without gradients.
+  /// Of a folded block, without gradients. (N, H, W, C) contiguous -> (N, H', W', C')
   Tensor infer(const Tensor& input) const {
-    Tensor x = input;
-    for (std::size_t i = 0; i < convolutions.size(); ++i) {
-      if (points[i].is_empty()) {
-        x = convolutions[i]->forward(x).clamp_(0, 6);  // depthwise
-        continue;
-      }
-      const Tensor places = x.permute({0, 2, 3, 1});
-      const Tensor made = i + 1 < convolutions.size() ? points[i].forward_relu6(places)
-                          : residual                  ? points[i].forward_add(places, input.permute({0, 2, 3, 1}))
-                                                      : points[i].forward(places);
-      x = made.permute({0, 3, 1, 2});
-    }
-    return x;
+    const Tensor x = depthwise->forward(points.size() > 1 ? points.front().forward_relu6(input) : input);
+    return residual ? points.back().forward_add(x, input) : points.back().forward(x);
   }
 
   Tensor forward(const Tensor& input) const {
-    if (!points.empty() && !torch::GradMode::is_enabled()) return infer(input);
     Tensor x = input;
     for (std::size_t i = 0; i < convolutions.size(); ++i) {
       x = norms[i]->forward(*convolutions[i], x);
@@ -123,7 +114,8 @@ struct BlockImpl : torch::nn::Module {
   bool residual;
   std::vector<SameConv2d> convolutions;
   std::vector<BatchNorm> norms;
-  std::vector<detail::InferenceLinear> points;  ///< of the folded convolutions, none for the depthwise one
+  std::vector<detail::InferenceLinear> points;  ///< of a folded block: expansion, projection
+  std::optional<detail::DepthwiseRelu6> depthwise;
 };
 TORCH_MODULE(Block);
 
@@ -144,6 +136,8 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
     return resize_crop_scale(image, config_.input_size, config_.crop_pct, config_.interpolation, config_.mean,
                              config_.std);
   }
+
+  std::int64_t draft_side() const override { return resized_side(config_.input_size, config_.crop_pct); }
 
   Tensor encode(const Tensor& pixels) const override {
     if (pixels.dim() != 4 || pixels.size(1) != 3 || pixels.scalar_type() != torch::kFloat32) {
@@ -245,10 +239,8 @@ Tensor SameConv2dImpl::forward(const Tensor& x) const { return convolve(x, weigh
 
 Tensor SameConv2dImpl::convolve(const Tensor& x, const Tensor& kernels, const Tensor& shift) const {
   const std::int64_t kernel = weight.size(2);
-  const auto missing = [&](std::int64_t size) {
-    return std::max<std::int64_t>(0, (size - 1) / stride_ * stride_ + kernel - size);
-  };
-  const std::int64_t rows = missing(x.size(2)), columns = missing(x.size(3));
+  const std::int64_t rows = detail::missing(x.size(2), kernel, stride_);
+  const std::int64_t columns = detail::missing(x.size(3), kernel, stride_);
   if (rows % 2 == 0 && columns % 2 == 0) {
     return torch::conv2d(x, kernels, shift, stride_, {rows / 2, columns / 2}, 1, groups_);
   }
@@ -283,14 +275,13 @@ void BatchNormImpl::fold_into(SameConv2dImpl& convolution) {
   if (folded_) return;
   const torch::NoGradGuard no_grad;
   const auto [scale, shift] = scale_and_shift();
-  const Tensor scaled = convolution.weight * scale.view({-1, 1, 1, 1});
-  convolution.weight.set_data(scaled.contiguous(torch::MemoryFormat::ChannelsLast));
+  convolution.weight.set_data(convolution.weight * scale.view({-1, 1, 1, 1}));
   convolution.bias = shift;
   folded_ = true;
 }
 
 EfficientNetImpl::EfficientNetImpl(const EfficientNetConfig& config) {
-  pair("conv_stem", "bn1", SameConv2d(3, kStemChannels, 3, 2, 1));
+  pair("conv_stem", "bn1", SameConv2d(3, kStemChannels, kStemKernel, kStemStride, 1));
   torch::nn::ModuleList stages;
   std::int64_t channels = kStemChannels;
   for (std::size_t s = 0; s < kStages.size(); ++s) {
@@ -317,19 +308,43 @@ void EfficientNetImpl::pair(const char* convolution_name, const char* norm_name,
   norms_.push_back(register_module(norm_name, BatchNorm(convolution->weight.size(0))));
 }
 
+struct EfficientNetImpl::Ends {
+  detail::InferenceLinear stem, head;
+};
+
+bool EfficientNetImpl::infers(const Tensor& pixels) const {
+  return ends_ != nullptr && !torch::GradMode::is_enabled() && pixels.device().is_cpu();
+}
+
+Tensor EfficientNetImpl::stem(const Tensor& pixels) const {
+  if (!infers(pixels)) return torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
+  const Tensor picture = pixels.permute({0, 2, 3, 1}).contiguous();
+  return ends_->stem.forward_relu6(detail::places_of(picture, kStemKernel, kStemStride));
+}
+
+Tensor EfficientNetImpl::through(std::size_t block, const Tensor& x) const {
+  const auto* one = blocks_[block]->as<BlockImpl>();
+  return infers(x) ? one->infer(x) : one->forward(x);
+}
+
 Tensor EfficientNetImpl::forward(const Tensor& pixels) const {
-  Tensor x = torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
-  for (const auto& block : blocks_) x = block->as<BlockImpl>()->forward(x);
-  x = torch::clamp(norms_[1]->forward(*convolutions_[1], x), 0, 6);
-  return x.mean({2, 3});
+  if (infers(pixels) && pixels.size(0) > 1) {  // picture after picture, whose numbers stay in the cache
+    Tensor found = torch::empty({pixels.size(0), kFeatures});
+    for (std::int64_t i = 0; i < pixels.size(0); ++i) found[i].copy_(forward(pixels.narrow(0, i, 1)).squeeze(0));
+    return found;
+  }
+  Tensor x = stem(pixels);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) x = through(i, x);
+  if (infers(pixels)) return ends_->head.forward_relu6(x).mean({1, 2});
+  return torch::clamp(norms_[1]->forward(*convolutions_[1], x), 0, 6).mean({2, 3});
 }
 
 std::vector<Tensor> EfficientNetImpl::stages(const Tensor& pixels, std::size_t count) const {
   std::vector<Tensor> maps;
-  Tensor x = torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);
+  Tensor x = stem(pixels);
   for (std::size_t i = 0; maps.size() < count && i < blocks_.size(); ++i) {
-    x = blocks_[i]->as<BlockImpl>()->forward(x);
-    if (i + 1 == stage_ends_[maps.size()]) maps.push_back(x);
+    x = through(i, x);
+    if (i + 1 == stage_ends_[maps.size()]) maps.push_back(infers(pixels) ? x.permute({0, 3, 1, 2}) : x);
   }
   return maps;
 }
@@ -337,6 +352,10 @@ std::vector<Tensor> EfficientNetImpl::stages(const Tensor& pixels, std::size_t c
 void EfficientNetImpl::fold() {
   for (std::size_t i = 0; i < norms_.size(); ++i) norms_[i]->fold_into(*convolutions_[i]);
   for (const auto& module : blocks_) module->as<BlockImpl>()->fold();
+  const SameConv2dImpl &first = *convolutions_[0], &last = *convolutions_[1];
+  const Tensor stem = first.weight.permute({0, 2, 3, 1}).contiguous();  // as places_of lays out its inputs
+  ends_ = std::make_shared<Ends>(
+      Ends{detail::InferenceLinear({{stem, first.bias}}), detail::InferenceLinear({{last.weight, last.bias}})});
 }
 
 void EfficientNetImpl::freeze_blocks(std::int64_t count) {

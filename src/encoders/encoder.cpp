@@ -104,6 +104,8 @@ const Prompts& TextEncoder::prompts() const {
   return none;
 }
 
+std::int64_t ImageEncoder::draft_side() const { return 0; }
+
 std::int64_t TextEncoder::padded_length() const { return 0; }
 
 std::int64_t TextEncoder::count_tokens(const std::string& text) const {

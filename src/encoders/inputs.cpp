@@ -9,7 +9,7 @@ namespace trine::detail {
 namespace fs = std::filesystem;
 using torch::Tensor;
 
-Image pixels_of(const char* who, const ImageInput& input) {
+Image pixels_of(const char* who, const ImageInput& input, std::int64_t draft_side) {
   if (const auto* image = std::get_if<Image>(&input)) {
     if (image->width < 1 || image->height < 1 ||
         image->pixels.size() != static_cast<std::size_t>(image->width) * static_cast<std::size_t>(image->height) * 3) {
@@ -18,22 +18,22 @@ Image pixels_of(const char* who, const ImageInput& input) {
     }
     return *image;
   }
-  return read_image(std::get<fs::path>(input));
+  return read_image(std::get<fs::path>(input), {.draft_side = draft_side});
 }
 
-std::vector<Tensor> preprocess_images(const char* who, const ImageEncoder& encoder,
-                                      std::span<const ImageInput> images) {
+std::vector<Tensor> preprocess_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images,
+                                      bool draft) {
+  const std::int64_t draft_side = draft ? encoder.draft_side() : 0;
   std::vector<Tensor> pixels(images.size());
   at::parallel_for(0, std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      pixels[i] = encoder.preprocess(pixels_of(who, images[i]));
+      pixels[i] = encoder.preprocess(pixels_of(who, images[i], draft_side));
     }
   });
   return pixels;
 }
 
-Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
-  const std::vector<Tensor> pixels = preprocess_images(who, encoder, images);
+Tensor encode_pixels(const ImageEncoder& encoder, const std::vector<Tensor>& pixels) {
   std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> by_size;
   for (std::size_t i = 0; i < pixels.size(); ++i) {
     by_size[pixels[i].sizes().vec()].push_back(static_cast<std::int64_t>(i));
@@ -45,6 +45,10 @@ Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<con
     features.index_copy_(0, torch::tensor(rows), encoder.encode(torch::stack(group)));
   }
   return features;
+}
+
+Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images) {
+  return encode_pixels(encoder, preprocess_images(who, encoder, images));
 }
 
 }  // namespace trine::detail

@@ -12,15 +12,17 @@
 
 namespace trine::detail {
 
-/// The pixels, those given refused where their number does not fit.
-Image pixels_of(const char* who, const ImageInput& input);
+/// The pixels, those given refused where their number does not fit. `draft_side`: see ImageOptions.
+Image pixels_of(const char* who, const ImageInput& input, std::int64_t draft_side = 0);
 
-/// Pictures as they enter the encoder, made ready side by side.
+/// Pictures as they enter the encoder, made ready side by side. `draft`: see EmbedOptions.
 std::vector<torch::Tensor> preprocess_images(const char* who, const ImageEncoder& encoder,
-                                             std::span<const ImageInput> images);
+                                             std::span<const ImageInput> images, bool draft = false);
 
-/// Pictures through an encoder: those of one size go together through the network. Memory grows
-/// with their number. -> (N, dim)
+/// What that gives through the encoder: pictures of one size go together. Memory grows with their number. -> (N, dim)
+torch::Tensor encode_pixels(const ImageEncoder& encoder, const std::vector<torch::Tensor>& pixels);
+
+/// Both, one after the other. -> (N, dim)
 torch::Tensor encode_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images);
 
 }  // namespace trine::detail

@@ -5,6 +5,7 @@
 
 #include "encoders/config.h"
 #include "encoders/sentence.h"
+#include "linear/linear.h"
 
 namespace trine {
 
@@ -100,22 +101,24 @@ class ModernBertLayerImpl : public torch::nn::Module {
     const std::int64_t dim = config.hidden_size;
     if (!first) attention_norm_ = register_module("attn_norm", LayerNorm(dim, config.norm_eps, config.norm_bias));
     const auto attention = register_module("attn", std::make_shared<torch::nn::Module>());
-    qkv_ = attention->register_module("Wqkv", Linear(dim, 3 * dim, config.attention_bias));
-    out_ = attention->register_module("Wo", Linear(dim, dim, config.attention_bias));
+    qkv_ = detail::InferenceLinear({attention->register_module("Wqkv", Linear(dim, 3 * dim, config.attention_bias))});
+    out_ = detail::InferenceLinear({attention->register_module("Wo", Linear(dim, dim, config.attention_bias))});
     mlp_norm_ = register_module("mlp_norm", LayerNorm(dim, config.norm_eps, config.norm_bias));
     const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
-    expand_ = mlp->register_module("Wi", Linear(dim, 2 * config.intermediate_size, config.mlp_bias));
-    contract_ = mlp->register_module("Wo", Linear(config.intermediate_size, dim, config.mlp_bias));
+    expand_ = detail::InferenceLinear(
+        {mlp->register_module("Wi", Linear(dim, 2 * config.intermediate_size, config.mlp_bias))});
+    contract_ =
+        detail::InferenceLinear({mlp->register_module("Wo", Linear(config.intermediate_size, dim, config.mlp_bias))});
   }
 
   Tensor forward(const Tensor& input, const Attention& attention) const {
     const Tensor normed = attention_norm_.is_empty() ? input : attention_norm_->forward(input);
-    const auto parts = qkv_->forward(normed).chunk(3, -1);
+    const auto parts = qkv_.forward(normed).chunk(3, -1);
     const auto turn = [&](const Tensor& x) { return attention.rotation(x.unflatten(-1, {heads_, -1})).flatten(2); };
     const Tensor x =
-        input + out_->forward(self_attention(turn(parts[0]), turn(parts[1]), parts[2], heads_, attention.mask));
-    const auto halves = expand_->forward(mlp_norm_->forward(x)).chunk(2, -1);
-    return x + contract_->forward(activate(halves[0], activation_) * halves[1]);
+        out_.forward_add(self_attention(turn(parts[0]), turn(parts[1]), parts[2], heads_, attention.mask), input);
+    const auto halves = expand_.forward(mlp_norm_->forward(x)).chunk(2, -1);
+    return contract_.forward_add(activate(halves[0], activation_) * halves[1], x);
   }
 
   const bool full;  ///< attends to all tokens
@@ -123,10 +126,8 @@ class ModernBertLayerImpl : public torch::nn::Module {
  private:
   std::int64_t heads_;
   Activation activation_;
-  LayerNorm attention_norm_{nullptr};
-  Linear qkv_{nullptr}, out_{nullptr};
-  LayerNorm mlp_norm_{nullptr};
-  Linear expand_{nullptr}, contract_{nullptr};
+  LayerNorm attention_norm_{nullptr}, mlp_norm_{nullptr};
+  detail::InferenceLinear qkv_, out_, expand_, contract_;
 };
 
 ModernBertConfig ModernBertConfig::load(const std::filesystem::path& config_json) {

@@ -12,6 +12,7 @@
 #include "encoders/pe_config.h"
 #include "encoders/rotation.h"
 #include "encoders/towers.h"
+#include "linear/linear.h"
 
 namespace trine {
 
@@ -82,15 +83,19 @@ class PeLayerImpl : public torch::nn::Module {
       return register_at(*this, path, std::make_shared<torch::nn::Module>())
           ->register_parameter("weight", torch::empty({size}));
     };
-    query_ = register_at(*this, "self_attn.q_proj", Linear(dim, all, config.attention_bias));
-    key_ = register_at(*this, "self_attn.k_proj", Linear(dim, fewer, config.attention_bias));
-    value_ = register_at(*this, "self_attn.v_proj", Linear(dim, fewer, config.attention_bias));
-    out_ = register_at(*this, "self_attn.o_proj", Linear(all, dim, config.attention_bias));
+    const auto linear = [&](const char* path, std::int64_t in, std::int64_t out, bool with_bias) {
+      return register_at(*this, path, Linear(in, out, with_bias));
+    };
+    const Linear query = linear("self_attn.q_proj", dim, all, config.attention_bias);
+    const Linear key = linear("self_attn.k_proj", dim, fewer, config.attention_bias);
+    const Linear value = linear("self_attn.v_proj", dim, fewer, config.attention_bias);
+    qkv_ = detail::InferenceLinear({query, key, value});
+    out_ = detail::InferenceLinear({linear("self_attn.o_proj", all, dim, config.attention_bias)});
     query_norm_ = norm("self_attn.q_norm", head_dim_);
     key_norm_ = norm("self_attn.k_norm", head_dim_);
-    gate_ = register_at(*this, "mlp.gate_proj", Linear(dim, config.intermediate_size, /*with_bias=*/false));
-    up_ = register_at(*this, "mlp.up_proj", Linear(dim, config.intermediate_size, /*with_bias=*/false));
-    down_ = register_at(*this, "mlp.down_proj", Linear(config.intermediate_size, dim, /*with_bias=*/false));
+    const Linear gate = linear("mlp.gate_proj", dim, config.intermediate_size, /*with_bias=*/false);
+    gate_up_ = detail::InferenceLinear({gate, linear("mlp.up_proj", dim, config.intermediate_size, false)});
+    down_ = detail::InferenceLinear({linear("mlp.down_proj", config.intermediate_size, dim, /*with_bias=*/false)});
     attention_norm_ = norm("input_layernorm", dim);
     feed_forward_norm_ = norm("post_attention_layernorm", dim);
   }
@@ -102,21 +107,21 @@ class PeLayerImpl : public torch::nn::Module {
       return detail::turn(rms_norm(split(x), norm, eps_), rotation);
     };
     const auto shared = [&](const Tensor& x) { return x.repeat_interleave(groups_, 2).flatten(2); };
-    const Tensor q = ready(query_->forward(a), query_norm_).flatten(2);
-    const Tensor k = shared(ready(key_->forward(a), key_norm_)), v = shared(split(value_->forward(a)));
-    const Tensor x = input + out_->forward(self_attention(q, k, v, heads_));
-    const Tensor b = rms_norm(x, feed_forward_norm_, eps_);
-    return x + down_->forward(activate(gate_->forward(b), activation_) * up_->forward(b));
+    const std::int64_t all = heads_ * head_dim_, fewer = all / groups_;
+    const auto parts = qkv_.forward(a).split_with_sizes({all, fewer, fewer}, -1);
+    const Tensor q = ready(parts[0], query_norm_).flatten(2);
+    const Tensor k = shared(ready(parts[1], key_norm_)), v = shared(split(parts[2]));
+    const Tensor x = out_.forward_add(self_attention(q, k, v, heads_), input);
+    const auto halves = gate_up_.forward(rms_norm(x, feed_forward_norm_, eps_)).chunk(2, -1);
+    return down_.forward_add(activate(halves[0], activation_) * halves[1], x);
   }
 
  private:
   std::int64_t heads_, groups_, head_dim_;
   double eps_;
   Activation activation_;
-  Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr};
-  Tensor query_norm_, key_norm_;
-  Linear gate_{nullptr}, up_{nullptr}, down_{nullptr};
-  Tensor attention_norm_, feed_forward_norm_;
+  detail::InferenceLinear qkv_, out_, gate_up_, down_;
+  Tensor query_norm_, key_norm_, attention_norm_, feed_forward_norm_;
 };
 
 PeTransformerImpl::PeTransformerImpl(const PeTransformerConfig& config) : config_(config) {

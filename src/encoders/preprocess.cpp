@@ -343,10 +343,12 @@ Tensor to_tensor(const Image& image, const std::array<float, 3>& mean, const std
                  }));
 }
 
+int resized_side(int size, double crop_pct) { return static_cast<int>(std::floor(size / crop_pct)); }
+
 Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
                          const std::array<float, 3>& mean, const std::array<float, 3>& std) {
   // torchvision.Resize(int): the long side is cut to an integer; CenterCrop: the offset is rounded half to even
-  const int target = static_cast<int>(std::floor(size / crop_pct));
+  const int target = resized_side(size, crop_pct);
   const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
   if (shorter < 1 || longer / shorter > kMaxAspect) {
     detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height, " pixels, wanted at most ",
@@ -470,6 +472,12 @@ std::optional<std::array<int, 2>> ImageProcessor::output_size() const {
   if (do_center_crop) return std::array<int, 2>{crop_size.height, crop_size.width};
   if (do_resize && max_num_patches == 0 && size.height != 0) return std::array<int, 2>{size.height, size.width};
   return std::nullopt;
+}
+
+std::int64_t ImageProcessor::draft_side() const {
+  if (!do_resize || max_num_patches != 0) return 0;
+  if (size.shortest_edge != 0) return size.shortest_edge;
+  return size.max_height != 0 ? std::max(size.max_height, size.max_width) : std::max(size.height, size.width);
 }
 
 Description ImageProcessor::describe() const {

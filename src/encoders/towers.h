@@ -110,6 +110,7 @@ class ImageTower : public ImageEncoder, public Trainable {
 
   std::int64_t dim() const override { return dim_; }
   torch::Tensor preprocess(const Image& image) const override { return processor_(image); }
+  std::int64_t draft_side() const override { return processor_.draft_side(); }
   torch::Tensor encode(const torch::Tensor& pixels) const override;
   Description describe() const override { return description_; }
   std::vector<TrainablePart> trainable() override { return parts_; }

@@ -157,13 +157,33 @@ Tensor TransformerImpl::forward(const Tensor& input, bool causal, const std::opt
   return x;
 }
 
+namespace {
+
+/// The packed layer of a patch embedding, which owns it as a module without parameters: the header knows no layers.
+struct Patches : torch::nn::Module {
+  explicit Patches(detail::InferenceLinear layer) : linear(std::move(layer)) {}
+  detail::InferenceLinear linear;
+};
+
+}  // namespace
+
 PatchEmbeddingImpl::PatchEmbeddingImpl(std::int64_t dim, std::int64_t patch_size, bool with_bias)
     : weight(register_parameter("weight", torch::empty({dim, 3, patch_size, patch_size}))) {
   if (with_bias) bias = register_parameter("bias", torch::empty({dim}));
+  register_module("patches", std::make_shared<Patches>(detail::InferenceLinear({{weight, bias}})));
 }
 
+/// Patches do not overlap: a linear layer over the numbers of each.
 Tensor PatchEmbeddingImpl::forward(const Tensor& pixels) const {
-  return torch::conv2d(pixels, weight, bias, weight.size(2)).flatten(2).transpose(1, 2);
+  const std::int64_t side = weight.size(2), rows = pixels.size(2) / side, columns = pixels.size(3) / side;
+  if (torch::GradMode::is_enabled()) return torch::conv2d(pixels, weight, bias, side).flatten(2).transpose(1, 2);
+  const Tensor patches = pixels.slice(2, 0, rows * side)
+                             .slice(3, 0, columns * side)
+                             .unflatten(3, {columns, side})
+                             .unflatten(2, {rows, side})  // (N, 3, rows, side, columns, side)
+                             .permute({0, 2, 4, 1, 3, 5})
+                             .reshape({pixels.size(0), rows * columns, 3 * side * side});
+  return children().front()->as<Patches>()->linear.forward(patches);
 }
 
 TokenEmbeddingImpl::TokenEmbeddingImpl(std::int64_t vocab_size, std::int64_t max_positions, std::int64_t dim)

@@ -10,6 +10,7 @@
 #include "encoders/classifier_network.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
+#include "linear/linear.h"
 
 namespace trine {
 
@@ -158,29 +159,30 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
         activation_(config.transformer.hidden_act) {
     const std::int64_t dim = config.transformer.hidden_size;
     const auto attention = register_module("attention", std::make_shared<torch::nn::Module>());
-    query_ = attention->register_module("q_proj", Linear(dim, dim));
-    key_ = attention->register_module("k_proj", Linear(dim, dim));
-    value_ = attention->register_module("v_proj", Linear(dim, dim));
-    out_ = attention->register_module("out_proj", Linear(dim, dim));
+    const Linear query = attention->register_module("q_proj", Linear(dim, dim));
+    const Linear key = attention->register_module("k_proj", Linear(dim, dim));
+    qkv_ = detail::InferenceLinear({query, key, attention->register_module("v_proj", Linear(dim, dim))});
+    out_ = detail::InferenceLinear({attention->register_module("out_proj", Linear(dim, dim))});
     if (config.model_type == kWavLm) {
       gate_scale_ = attention->register_parameter("gru_rel_pos_const", torch::empty({1, heads_, 1, 1}));
       gates_ = attention->register_module("gru_rel_pos_linear", Linear(dim / heads_, 8));
       if (first) distances_ = attention->register_module("rel_attn_embed", Embedding(buckets_, heads_));
     }
     attention_norm_ = register_module("layer_norm", LayerNorm(dim, config.transformer.layer_norm_eps));
-    expand_ = register_at(*this, "feed_forward.intermediate_dense", Linear(dim, config.transformer.intermediate_size));
-    contract_ = register_at(*this, "feed_forward.output_dense", Linear(config.transformer.intermediate_size, dim));
+    const std::int64_t hidden = config.transformer.intermediate_size;
+    expand_ = detail::InferenceLinear({register_at(*this, "feed_forward.intermediate_dense", Linear(dim, hidden))});
+    contract_ = detail::InferenceLinear({register_at(*this, "feed_forward.output_dense", Linear(hidden, dim))});
     final_norm_ = register_module("final_layer_norm", LayerNorm(dim, config.transformer.layer_norm_eps));
   }
 
   /// `distances` (heads, T, T) of WavLM, else undefined
   Tensor forward(const Tensor& x, const Tensor& distances) const {
     if (stable_) {
-      const Tensor y = x + attend(attention_norm_->forward(x), distances);
-      return y + feed(final_norm_->forward(y));
+      const Tensor y = attend(attention_norm_->forward(x), x, distances);
+      return feed(final_norm_->forward(y), y);
     }
-    const Tensor y = attention_norm_->forward(x + attend(x, distances));
-    return final_norm_->forward(y + feed(y));
+    const Tensor y = attention_norm_->forward(attend(x, x, distances));
+    return final_norm_->forward(feed(y, y));
   }
 
   /// What attention adds for how far a key lies from a query: of the first layer, used by all. -> (heads, T, T)
@@ -199,7 +201,8 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
   }
 
  private:
-  Tensor attend(const Tensor& x, const Tensor& distances) const {
+  /// `input` plus what attention makes of `x`
+  Tensor attend(const Tensor& x, const Tensor& input, const Tensor& distances) const {
     Tensor bias;
     if (distances.defined()) {
       const Tensor parts = x.unflatten(-1, {heads_, -1}).transpose(1, 2);  // (N, heads, T, dim of a head)
@@ -207,23 +210,25 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
       const Tensor gate = two.narrow(-1, 0, 1) * (two.narrow(-1, 1, 1) * gate_scale_ - 1.0) + 2.0;
       bias = gate * distances;
     }
-    return out_->forward(self_attention(query_->forward(x), key_->forward(x), value_->forward(x), heads_, bias));
+    const auto qkv = qkv_.forward(x).chunk(3, -1);
+    return out_.forward_add(self_attention(qkv[0], qkv[1], qkv[2], heads_, bias), input);
   }
 
-  Tensor feed(const Tensor& x) const { return contract_->forward(activate(expand_->forward(x), activation_)); }
+  /// `input` plus what the feed-forward part makes of `x`
+  Tensor feed(const Tensor& x, const Tensor& input) const {
+    return contract_.forward_add(expand_.forward(x, activation_), input);
+  }
 
   bool stable_;
   std::int64_t heads_;
   std::int64_t buckets_;
   std::int64_t farthest_;
   Activation activation_;
-  Linear query_{nullptr}, key_{nullptr}, value_{nullptr}, out_{nullptr};
+  detail::InferenceLinear qkv_, out_, expand_, contract_;
   Tensor gate_scale_;
   Linear gates_{nullptr};
   Embedding distances_{nullptr};
-  LayerNorm attention_norm_{nullptr};
-  Linear expand_{nullptr}, contract_{nullptr};
-  LayerNorm final_norm_{nullptr};
+  LayerNorm attention_norm_{nullptr}, final_norm_{nullptr};
 };
 
 Wav2Vec2Impl::Wav2Vec2Impl(const Wav2Vec2Config& config, PositionWeight position_weight) : config_(config) {

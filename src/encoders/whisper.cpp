@@ -39,7 +39,8 @@ class WhisperLayerImpl : public torch::nn::Module {
   }
 
   Tensor forward(const Tensor& input, const Tensor& mask) const {
-    const Tensor x = attention_->add_to(input, attention_norm_->forward(input), mask);
+    const auto qkv = attention_->parts(attention_norm_->forward(input));
+    const Tensor x = attention_->add_to(input, qkv[0], qkv[1], qkv[2], mask);
     return contract_.forward_add(expand_.forward(feed_forward_norm_->forward(x), Activation::gelu), x);
   }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "linear/linear.h"
 #include "trine/layers.h"
@@ -14,33 +15,32 @@ namespace trine {
 class WhisperAttentionImpl : public torch::nn::Module {
  public:
   WhisperAttentionImpl(std::int64_t dim, std::int64_t heads) : heads_(heads) {
-    key_ = register_module("k_proj", Linear(dim, dim, /*with_bias=*/false));
-    value_ = register_module("v_proj", Linear(dim, dim));
-    query_ = register_module("q_proj", Linear(dim, dim));
-    out_ = register_module("out_proj", Linear(dim, dim));
-    qkv_ = detail::InferenceLinear({query_, key_, value_});
-    fused_out_ = detail::InferenceLinear({out_});
+    const Linear key = register_module("k_proj", Linear(dim, dim, /*with_bias=*/false));
+    const Linear value = register_module("v_proj", Linear(dim, dim));
+    const Linear query = register_module("q_proj", Linear(dim, dim));
+    qkv_ = detail::InferenceLinear({query, key, value});
+    query_ = detail::InferenceLinear({query});
+    key_value_ = detail::InferenceLinear({key, value});
+    out_ = detail::InferenceLinear({register_module("out_proj", Linear(dim, dim))});
   }
 
-  torch::Tensor key(const torch::Tensor& x) const { return key_->forward(x); }
-  torch::Tensor value(const torch::Tensor& x) const { return value_->forward(x); }
-
-  /// Of `x` to the steps that `keys` and `values` are of, those that are real in `mask` (N, T).
-  torch::Tensor forward(const torch::Tensor& x, const torch::Tensor& keys, const torch::Tensor& values,
-                        const torch::Tensor& mask = {}, bool causal = false) const {
-    return out_->forward(self_attention(query_->forward(x), keys, values, heads_, mask, causal));
+  /// Queries, keys and values of `x`.
+  std::vector<torch::Tensor> parts(const torch::Tensor& x) const { return qkv_.forward(x).chunk(3, -1); }
+  torch::Tensor query(const torch::Tensor& x) const { return query_.forward(x); }
+  std::vector<torch::Tensor> keys_and_values(const torch::Tensor& x) const {
+    return key_value_.forward(x).chunk(2, -1);
   }
 
-  /// `input` plus the attention of `x` to itself.
-  torch::Tensor add_to(const torch::Tensor& input, const torch::Tensor& x, const torch::Tensor& mask) const {
-    const auto qkv = qkv_.forward(x).chunk(3, -1);
-    return fused_out_.forward_add(self_attention(qkv[0], qkv[1], qkv[2], heads_, mask), input);
+  /// `input` plus the attention of `queries` to the steps that `keys` and `values` are of, those that are real in
+  /// `mask` (N, T).
+  torch::Tensor add_to(const torch::Tensor& input, const torch::Tensor& queries, const torch::Tensor& keys,
+                       const torch::Tensor& values, const torch::Tensor& mask = {}, bool causal = false) const {
+    return out_.forward_add(self_attention(queries, keys, values, heads_, mask, causal), input);
   }
 
  private:
   std::int64_t heads_;
-  Linear key_{nullptr}, value_{nullptr}, query_{nullptr}, out_{nullptr};
-  detail::InferenceLinear qkv_, fused_out_;
+  detail::InferenceLinear qkv_, query_, key_value_, out_;  ///< each packed where it is used
 };
 TORCH_MODULE(WhisperAttention);
 

@@ -24,27 +24,27 @@ class WhisperDecoderLayerImpl : public torch::nn::Module {
     self_attention_norm_ = register_module("self_attn_layer_norm", LayerNorm(dim));
     clip_attention_ = register_module("encoder_attn", WhisperAttention(dim, config.decoder_attention_heads));
     clip_attention_norm_ = register_module("encoder_attn_layer_norm", LayerNorm(dim));
-    expand_ = register_module("fc1", Linear(dim, config.decoder_ffn_dim));
-    contract_ = register_module("fc2", Linear(config.decoder_ffn_dim, dim));
+    expand_ = detail::InferenceLinear({register_module("fc1", Linear(dim, config.decoder_ffn_dim))});
+    contract_ = detail::InferenceLinear({register_module("fc2", Linear(config.decoder_ffn_dim, dim))});
     feed_forward_norm_ = register_module("final_layer_norm", LayerNorm(dim));
   }
 
-  Tensor clip_keys(const Tensor& states) const { return clip_attention_->key(states); }
-  Tensor clip_values(const Tensor& states) const { return clip_attention_->value(states); }
+  std::vector<Tensor> clip_keys_and_values(const Tensor& states) const {
+    return clip_attention_->keys_and_values(states);
+  }
 
   /// (1, Q, d_model) -> (1, Q, d_model); sets the next Q keys and values of this layer, the `layer`-th.
   Tensor forward(const Tensor& input, std::size_t layer, WhisperDecoderState& state) const {
     const std::int64_t count = input.size(1);
     const std::int64_t end = state.tokens + count;
-    const Tensor a = self_attention_norm_->forward(input);
-    state.token_keys[layer].narrow(1, state.tokens, count).copy_(self_attention_->key(a));
-    state.token_values[layer].narrow(1, state.tokens, count).copy_(self_attention_->value(a));
-    Tensor x = input + self_attention_->forward(a, state.token_keys[layer].narrow(1, 0, end),
-                                                state.token_values[layer].narrow(1, 0, end), /*mask=*/{},
-                                                /*causal=*/count > 1);
-    x = x +
-        clip_attention_->forward(clip_attention_norm_->forward(x), state.clip_keys[layer], state.clip_values[layer]);
-    return x + contract_->forward(torch::gelu(expand_->forward(feed_forward_norm_->forward(x))));
+    const auto parts = self_attention_->parts(self_attention_norm_->forward(input));
+    state.token_keys[layer].narrow(1, state.tokens, count).copy_(parts[1]);
+    state.token_values[layer].narrow(1, state.tokens, count).copy_(parts[2]);
+    Tensor x = self_attention_->add_to(input, parts[0], state.token_keys[layer].narrow(1, 0, end),
+                                       state.token_values[layer].narrow(1, 0, end), /*mask=*/{}, /*causal=*/count > 1);
+    x = clip_attention_->add_to(x, clip_attention_->query(clip_attention_norm_->forward(x)), state.clip_keys[layer],
+                                state.clip_values[layer]);
+    return contract_.forward_add(expand_.forward(feed_forward_norm_->forward(x), Activation::gelu), x);
   }
 
  private:
@@ -52,7 +52,7 @@ class WhisperDecoderLayerImpl : public torch::nn::Module {
   LayerNorm self_attention_norm_{nullptr};
   WhisperAttention clip_attention_{nullptr};
   LayerNorm clip_attention_norm_{nullptr};
-  Linear expand_{nullptr}, contract_{nullptr};
+  detail::InferenceLinear expand_, contract_;
   LayerNorm feed_forward_norm_{nullptr};
 };
 
@@ -93,8 +93,9 @@ WhisperDecoderState WhisperDecoderImpl::start(const Tensor& states) const {
   WhisperDecoderState state;
   const std::vector<std::int64_t> room{1, embed_positions_->weight.size(0), embed_positions_->weight.size(1)};
   for (const auto& layer : layers_) {
-    state.clip_keys.push_back(layer->clip_keys(states));
-    state.clip_values.push_back(layer->clip_values(states));
+    const auto clip = layer->clip_keys_and_values(states);
+    state.clip_keys.push_back(clip[0]);
+    state.clip_values.push_back(clip[1]);
     state.token_keys.push_back(torch::empty(room));
     state.token_values.push_back(torch::empty(room));
   }

@@ -1,7 +1,7 @@
 #include "trine/input/encode_image.h"
 
 #include "detail/error.h"
-#include "input/detail/opencv.h"
+#include "input/detail/jpeg.h"
 #include "input/detail/pixels.h"
 
 namespace trine {
@@ -16,7 +16,7 @@ std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
                          image.height, " with ", image.pixels.size(), " bytes");
   }
   if (quality < 1 || quality > 100) detail::bad_argument(kWho, "a quality of 1 to 100 is wanted, it is ", quality);
-  return detail::encode_jpeg_with_opencv(image, quality);
+  return detail::encode_jpeg(kWho, image, quality);
 }
 
 }  // namespace trine

@@ -29,12 +29,22 @@ void check_size(const ImageHeader& header, std::int64_t max_pixels) {
   }
 }
 
-Image decode(std::span<const std::byte> file, const ImageHeader& header) {
+/// How many times smaller than the picture a draft of at least `side` pixels a side is, as Pillow's draft chooses it.
+int draft_scale(const ImageHeader& header, std::int64_t side) {
+  if (side <= 0 || header.format != ImageFormat::jpeg) return 1;
+  for (const int scale : {8, 4, 2}) {
+    if (header.width / scale >= side && header.height / scale >= side) return scale;
+  }
+  return 1;
+}
+
+/// `scale`: of a JPEG, how many times smaller.
+Image decode(std::span<const std::byte> file, const ImageHeader& header, int scale) {
   const int width = static_cast<int>(header.width);
   const int height = static_cast<int>(header.height);
   switch (header.format) {
     case ImageFormat::jpeg:
-      return detail::decode_jpeg(file);
+      return detail::decode_jpeg(file, scale);
     case ImageFormat::png:
       return detail::decode_png(file);
     case ImageFormat::webp:
@@ -56,8 +66,10 @@ Image decode_image(std::span<const std::byte> file, const ImageOptions& options)
     bad_image("a file of ", file.size(), " bytes, at most ", options.max_bytes, " are accepted");
   const ImageHeader header = detail::read_image_header(file);
   check_size(header, options.max_pixels);
-  Image image = decode(file, header);
-  if (image.width != header.width || image.height != header.height) {
+  const int scale = draft_scale(header, options.draft_side);
+  Image image = decode(file, header, scale);
+  const auto scaled = [scale](std::int64_t side) { return (side + scale - 1) / scale; };
+  if (image.width != scaled(header.width) || image.height != scaled(header.height)) {
     bad_image("the file is damaged: its header promises ", header.width, " x ", header.height,
               " pixels, its data hold ", image.width, " x ", image.height);
   }

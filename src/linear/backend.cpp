@@ -1,6 +1,7 @@
 #include "linear/backend.h"
 
 #include "detail/error.h"
+#include "linear/memory.h"
 
 namespace trine::detail {
 
@@ -32,10 +33,9 @@ bool sums_are_right(Precision precision) {
 
 Tensor in_blocks(const Tensor& weight, std::int64_t group) {
   const std::int64_t out = weight.size(0), in = weight.size(1);
-  return torch::constant_pad_nd(weight, {0, filled_up(in, group) - in, 0, filled_up(out, kTileColumns) - out})
-      .view({-1, kTileColumns, filled_up(in, group) / group, group})
-      .permute({0, 2, 1, 3})
-      .contiguous();
+  const Tensor filled =
+      torch::constant_pad_nd(weight, {0, filled_up(in, group) - in, 0, filled_up(out, kTileColumns) - out});
+  return in_large_pages(filled.view({-1, kTileColumns, filled_up(in, group) / group, group}).permute({0, 2, 1, 3}));
 }
 
 Tensor in_blocks_of_bias(const Tensor& bias, std::int64_t out) {

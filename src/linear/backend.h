@@ -17,7 +17,7 @@
 namespace trine::detail {
 
 constexpr std::int64_t kTileRows = 64;
-constexpr std::int64_t kTileColumns = 64;
+constexpr std::int64_t kTileColumns = kFullTile;
 
 /// The weights of a layer, laid out for one arithmetic.
 class PackedLinear {
@@ -59,6 +59,12 @@ void for_tiles(std::int64_t rows, std::int64_t out, std::int64_t in, Tile tile) 
     }
     at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
   });
+}
+
+/// Columns of a block that are computed: a narrow last one takes less.
+inline std::int64_t columns_of(std::int64_t block, std::int64_t out) {
+  constexpr std::int64_t kVector = 16;
+  return std::min(kTileColumns, (out - block * kTileColumns + kVector - 1) / kVector * kVector);
 }
 
 /// The finish of a tile: `sums` lie kTileColumns apart.

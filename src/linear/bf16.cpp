@@ -24,8 +24,9 @@ class Bf16 : public PackedLinear {
     float* outputs = out.mutable_data_ptr<float>();
     for_tiles(x.size(0), out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
       alignas(64) float sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, kTileColumns, padded_, padded_, kTileColumns, kTileColumns, /*add_C=*/false,
-                                  inputs + first * padded_, weights + block * kTileColumns * padded_, sums,
+      at::native::cpublas::brgemm(rows, columns_of(block, out_), padded_, padded_, kTileColumns, kTileColumns,
+                                  /*add_C=*/false, inputs + first * padded_, weights + block * kTileColumns * padded_,
+                                  sums,
                                   /*is_vnni=*/true);
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
              outputs + first * out_ + block * kTileColumns);

@@ -20,7 +20,7 @@ class Fp32 : public PackedLinear {
     float* outputs = out.mutable_data_ptr<float>();
     for_tiles(x.size(0), out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
       alignas(64) float sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, kTileColumns, in_, in_, kTileColumns, kTileColumns, /*add_C=*/false,
+      at::native::cpublas::brgemm(rows, columns_of(block, out_), in_, in_, kTileColumns, kTileColumns, /*add_C=*/false,
                                   inputs + first * in_, weights + block * kTileColumns * in_, sums, /*is_vnni=*/false);
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
              outputs + first * out_ + block * kTileColumns);

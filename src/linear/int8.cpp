@@ -23,7 +23,7 @@ class Int8 : public PackedLinear {
     const Tensor bytes = (weight / scales.unsqueeze(1)).round();
     weights_ = in_blocks(bytes.to(torch::kInt8), kGroup);
     weight_scales_ = in_blocks_of_bias(scales, out_);
-    weight_sums_ = in_blocks_of_bias(bytes.sum(1, /*keepdim=*/false, torch::kFloat64).to(torch::kInt32), out_);
+    weight_sums_ = in_blocks_of_bias(bytes.sum(1) * scales, out_);
   }
 
   void forward(const Tensor& x, Function function, const Tensor& residual, Tensor& out) const override {
@@ -41,12 +41,13 @@ class Int8 : public PackedLinear {
     float* outputs = out.mutable_data_ptr<float>();
     for_tiles(count, out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
       alignas(64) std::int32_t sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, kTileColumns, padded_, padded_, kTileColumns, kTileColumns, /*add_C=*/false,
-                                  quantised + first * padded_, weights + block * kTileColumns * padded_, sums,
+      at::native::cpublas::brgemm(rows, columns_of(block, out_), padded_, padded_, kTileColumns, kTileColumns,
+                                  /*add_C=*/false, quantised + first * padded_,
+                                  weights + block * kTileColumns * padded_, sums,
                                   /*is_vnni=*/true);
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
              scales.data() + first, weight_scales_.const_data_ptr<float>() + block * kTileColumns,
-             weight_sums_.const_data_ptr<std::int32_t>() + block * kTileColumns,
+             weight_sums_.const_data_ptr<float>() + block * kTileColumns,
              outputs + first * out_ + block * kTileColumns);
     });
   }
@@ -58,7 +59,7 @@ class Int8 : public PackedLinear {
   Tensor weights_;
   Tensor bias_;
   Tensor weight_scales_;  ///< value = scale * byte
-  Tensor weight_sums_;    ///< of an output's bytes: what a token's zero counts
+  Tensor weight_sums_;    ///< of an output's weights as bytes have them: what a token's low counts
 };
 
 }  // namespace

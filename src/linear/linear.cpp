@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "linear/backend.h"
+#include "linear/memory.h"
 
 namespace trine::detail {
 
@@ -33,6 +34,9 @@ std::optional<Function> function_of(Activation activation) {
   return std::nullopt;
 }
 
+/// (out, in), also of a convolution whose inputs are laid out as its weights are.
+Tensor matrix(const Tensor& weight) { return weight.dim() == 2 ? weight : weight.flatten(1); }
+
 /// Changes when a tensor gets other values.
 std::pair<const void*, std::uint32_t> stamp(const Tensor& tensor) {
   if (!tensor.defined()) return {nullptr, 0};
@@ -48,12 +52,12 @@ class InferenceLinear::State {
     precision_ = precision_of({in(), out_});
   }
 
-  std::int64_t in() const { return layers_.front().first.size(1); }
+  std::int64_t in() const { return layers_.front().first.numel() / layers_.front().first.size(0); }
   std::int64_t out() const { return out_; }
 
   Tensor plain(const Tensor& x) const {
     std::vector<Tensor> parts;
-    for (const auto& [weight, bias] : layers_) parts.push_back(torch::linear(x, weight, bias));
+    for (const auto& [weight, bias] : layers_) parts.push_back(torch::linear(x, matrix(weight), bias));
     return parts.size() == 1 ? parts.front() : torch::cat(parts, -1);
   }
 
@@ -74,9 +78,9 @@ class InferenceLinear::State {
 
  private:
   Tensor weight() const {
-    if (layers_.size() == 1) return layers_.front().first.detach();
+    if (layers_.size() == 1) return matrix(layers_.front().first.detach());
     std::vector<Tensor> weights;
-    for (const auto& [weight, bias] : layers_) weights.push_back(weight.detach());
+    for (const auto& [weight, bias] : layers_) weights.push_back(matrix(weight.detach()));
     return torch::cat(weights);
   }
 
@@ -130,7 +134,7 @@ Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& re
     return {};
   }
   const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
-  Tensor out = torch::empty({rows.size(0), state_->out()});
+  Tensor out = reused({rows.size(0), state_->out()});
   const Tensor added = residual.defined() ? residual.reshape({-1, state_->out()}).contiguous() : Tensor();
   state_->packed()->forward(rows, function, added, out);
   std::vector<std::int64_t> shape = x.sizes().vec();

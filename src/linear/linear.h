@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "linear/choose.h"
-#include "linear/rows.h"
 #include "trine/encoders/transformer.h"
 #include "trine/layers.h"
 
@@ -17,11 +16,14 @@
 
 namespace trine::detail {
 
+enum class Function : int;  ///< of linear/rows.h
+
 /// One layer, or several with the same input side by side. Knows the parameters of its layers, not copies of them: what
 /// is loaded, trained or replaced later counts. Where gradients are recorded, and off the CPU, it is torch's own.
 class InferenceLinear {
  public:
-  using Parameters = std::pair<torch::Tensor, torch::Tensor>;  ///< weight (out, in), bias (out) or undefined
+  using Parameters =
+      std::pair<torch::Tensor, torch::Tensor>;  ///< weight (out, in or what makes in), bias (out) or undefined
 
   InferenceLinear() = default;  ///< of no layer, until one is assigned
   explicit InferenceLinear(const std::vector<Linear>& layers);

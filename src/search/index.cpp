@@ -376,6 +376,12 @@ void Index::drop_graph() {
 
 bool Index::has_graph() const { return impl_->graph.has_value(); }
 
+std::optional<GraphOptions> Index::graph() const {
+  if (!impl_->graph) return std::nullopt;
+  return GraphOptions{.m = static_cast<std::int64_t>(impl_->graph->m()),
+                      .ef_construction = static_cast<std::int64_t>(impl_->graph->ef_construction())};
+}
+
 std::map<std::string, std::string>& Index::metadata() { return impl_->metadata; }
 const std::map<std::string, std::string>& Index::metadata() const { return impl_->metadata; }
 

@@ -3,9 +3,9 @@ made into the library's layout by trine's converter, and what a reader of the pa
 
     python tests/golden/make_imagebind.py
 
-ImageBind is in no package, and its code may not be copied here: `features` below is written from the description of the
-network (Girdhar et al. 2023) and the names of its weights, with torch's own attention and torchaudio's filter bank. The
-pictures are those of tests/golden/vision, the clips the first samples of tests/golden/spectrograms/clip.safetensors at 16 kHz.
+ImageBind is in no package that goes with this torch, and its code may not be copied here: `features` below is written from the
+description of the network (Girdhar et al. 2023) and the names of its weights, with torch's own attention and torchaudio's
+filter bank. The pictures are those of tests/golden/vision, the clips the first samples of tests/golden/spectrograms/clip.safetensors at 16 kHz.
 Each folder has `expected.safetensors`: `pixels.*` (one) and `features.*` of pictures, `text_features` of the texts
 in its metadata, `mels.N` (every eighth band and frame) and `vector.N` of the first N samples.
 """

@@ -3,7 +3,10 @@
 import importlib
 import importlib.util
 import json
+import os
+import shutil
 import struct
+import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -14,6 +17,7 @@ import torch
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIM = 32  # of the tiny model
+BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
 
 
 def _load_torchvision():
@@ -250,3 +254,31 @@ def default_model(encoders):
         if not (directory / name).is_file():
             pytest.skip(f"the default model has no {name} yet")
     return trine.Embedder()
+
+
+@pytest.fixture(scope="session")
+def trine_program():
+    for candidate in (os.environ.get("TRINE_BIN"), BUILT, shutil.which("trine")):
+        if candidate and os.access(candidate, os.X_OK):
+            return str(candidate)
+    pytest.skip("the trine program is not built; TRINE_BIN names another one")
+
+
+@pytest.fixture(scope="session")
+def run(trine_program):
+    def run(*arguments, stdin=b""):
+        done = subprocess.run([trine_program, *arguments], input=stdin, capture_output=True, timeout=300)
+        done.said = done.stderr.decode(errors="replace")
+        return done
+
+    return run
+
+
+def refused(done, *words):
+    """Exit 1, one sentence on stderr, nothing on stdout."""
+    assert done.returncode == 1, done.said
+    assert done.stdout == b""
+    assert done.said.strip() and len(done.said.strip().splitlines()) == 1, done.said
+    assert "Exception raised from" not in done.said and "frame #" not in done.said
+    for word in words:
+        assert word in done.said

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import torch
-from conftest import make_picture
-from test_cli import make_index, refused, run, trine_program  # noqa: F401
+from conftest import make_picture, refused
+from test_cli import make_index
 
 import trine
 
@@ -213,7 +213,7 @@ def advice_manifest(sample_manifest):
     return manifest
 
 
-def test_advise_at_the_terminal(run, model_directory, advice_manifest, tmp_path):  # noqa: F811
+def test_advise_at_the_terminal(run, model_directory, advice_manifest, tmp_path):
     options = ("--model", model_directory, "--features", tmp_path, "--folds", "3", "--threads", "1")
     done = run("advise", advice_manifest, *options, "--json")
     assert done.returncode == 0, done.said
@@ -233,7 +233,7 @@ def test_advise_at_the_terminal(run, model_directory, advice_manifest, tmp_path)
     assert "95 % interval" in table and untimed and all(sentence in table for sentence in untimed)
 
 
-def test_advise_refuses_what_it_cannot_use(run, model_directory, tmp_path):  # noqa: F811
+def test_advise_refuses_what_it_cannot_use(run, model_directory, tmp_path):
     manifest = tmp_path / "sample.jsonl"
     manifest.write_text('{"text": "sour", "label": "lemon"}\n{"text": "white"}\n')
     refused(run("advise", manifest, "--model", model_directory), "line 2", '"label" is missing')
@@ -243,14 +243,14 @@ def test_advise_refuses_what_it_cannot_use(run, model_directory, tmp_path):  # n
 
 
 @pytest.fixture(scope="module")
-def shop(run, model_directory, tmp_path_factory):  # noqa: F811
+def shop(run, model_directory, tmp_path_factory):
     folder = tmp_path_factory.mktemp("shop")
     catalogue = folder / "catalogue.jsonl"
     catalogue.write_text("".join(json.dumps({"id": id, "title": id}) + "\n" for id in WORDS))
     return make_index(run, model_directory, catalogue, folder / "shop.trine")
 
 
-def test_evaluate_adaptive_at_the_terminal(run, model_directory, shop, sample_manifest, tmp_path):  # noqa: F811
+def test_evaluate_adaptive_at_the_terminal(run, model_directory, shop, sample_manifest, tmp_path):
     out = tmp_path / "adaptive"
     command = ("evaluate", sample_manifest, "--adaptive", sample_manifest, "--index", shop, "--model", model_directory)
     done = run(*command, "--out", out, "--threads", "1", "--json")
@@ -268,7 +268,7 @@ def test_evaluate_adaptive_at_the_terminal(run, model_directory, shop, sample_ma
     assert loaded.policy["order"][0] in ("text", "image")
 
 
-def test_evaluate_adaptive_refuses_what_it_cannot_use(run, model_directory, shop, tmp_path):  # noqa: F811
+def test_evaluate_adaptive_refuses_what_it_cannot_use(run, model_directory, shop, tmp_path):
     manifest, sample = tmp_path / "queries.jsonl", tmp_path / "sample.jsonl"
     command = ("evaluate", manifest, "--adaptive", sample, "--index", shop, "--model", model_directory)
     sample.write_text('{"id": "lemon", "text": "sour"}\n')

@@ -2,22 +2,19 @@
 
 import base64
 import json
-import os
 import shutil
 import struct
 import subprocess
 import time
 import zlib
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, make_picture, make_voice, save_wav
+from conftest import GOLDEN, make_picture, make_voice, refused, save_wav
 
 import trine
 
-BUILT = Path(__file__).resolve().parents[2] / "build" / "release" / "bin" / "trine"
 COMMANDS = (
     "embed",
     "transcribe",
@@ -39,24 +36,6 @@ CATALOGUE = [
     {"id": "milk", "title": "Milk", "description": "White and from a cow.", "keywords": ["drink"]},
     {"id": "leek", "title": "Leek"},
 ]
-
-
-@pytest.fixture(scope="session")
-def trine_program():
-    for candidate in (os.environ.get("TRINE_BIN"), BUILT, shutil.which("trine")):
-        if candidate and os.access(candidate, os.X_OK):
-            return str(candidate)
-    pytest.skip("the trine program is not built; TRINE_BIN names another one")
-
-
-@pytest.fixture(scope="session")
-def run(trine_program):
-    def run(*arguments, stdin=b""):
-        done = subprocess.run([trine_program, *arguments], input=stdin, capture_output=True, timeout=300)
-        done.said = done.stderr.decode(errors="replace")
-        return done
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -90,16 +69,6 @@ def picture(tmp_path_factory):
     path = tmp_path_factory.mktemp("pictures") / "picture.png"
     Image.fromarray(make_picture()).save(path)
     return path
-
-
-def refused(done, *words):
-    """Exit 1, one sentence on stderr, nothing on stdout."""
-    assert done.returncode == 1, done.said
-    assert done.stdout == b""
-    assert done.said.strip() and len(done.said.strip().splitlines()) == 1, done.said
-    assert "Exception raised from" not in done.said and "frame #" not in done.said
-    for word in words:
-        assert word in done.said
 
 
 def bomb_png(path, side=30_000):

@@ -1,6 +1,7 @@
 """The embedder: every form of input, the same vectors whatever the batch, threads and process, and what is refused."""
 
 import inspect
+import io
 import os
 import subprocess
 import sys
@@ -239,6 +240,68 @@ def test_all_forms_of_a_picture_give_the_same_vector(model, files):
     assert vectors.shape == (6, 384) and torch.allclose(vectors, vectors[:1], atol=1e-5)
     assert torch.allclose(model.embed_image(np.stack([pixels, pixels])), vectors[:2], atol=1e-5)
     assert torch.allclose(model.encode(pixels), vectors[0], atol=1e-5)
+
+
+def test_pictures_in_many_batches(model, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    paths = [tmp_path / f"{i}.png" for i in range(11)]
+    for i, path in enumerate(paths):
+        image.fromarray(make_picture(i, width=50 + 3 * i)).save(path)
+    alone = torch.stack([model.embed_image(path) for path in paths])
+    for batch_size in (1, 2, 4, 32):
+        assert torch.allclose(model.embed_image(paths, batch_size=batch_size), alone, atol=1e-5)
+    paths[7].write_bytes(b"no picture")
+    (tmp_path / "9.png").unlink()
+    with pytest.raises(RuntimeError, match="7.png.*not a picture"):
+        model.embed_image(paths, batch_size=2)
+    with pytest.raises(FileNotFoundError, match="9.png"):
+        model.embed_image(paths[8:], batch_size=1)
+
+
+def test_clips_one_after_the_other(model, tmp_path):
+    paths = [tmp_path / f"{i}.wav" for i in range(4)]
+    for i, path in enumerate(paths):
+        save_wav(path, make_voice(0.5 + 0.2 * i, pitch=120 + 10 * i))
+    vectors, coverage = model.embed_audio(paths, return_coverage=True)
+    assert torch.equal(vectors, torch.stack([model.embed_audio(path) for path in paths]))
+    assert [round(c.total, 1) for c in coverage] == [0.5, 0.7, 0.9, 1.1]
+    save_wav(paths[2], np.zeros(16_000, np.float32))
+    with pytest.raises(RuntimeError, match="2.wav is silent"):
+        model.embed_audio(paths)
+
+
+def test_drafts(model, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    side = model._model.draft_side
+    assert side >= 32
+    file = io.BytesIO()
+    image.fromarray(make_picture(width=9 * side, height=8 * side)).save(file, "JPEG")
+    path = tmp_path / "large.jpg"
+    path.write_bytes(file.getvalue())
+    exact, draft = model.embed_image(path), model.embed_image(path, draft=True)
+    assert not torch.equal(exact, draft)
+    assert float(exact @ draft) > 0.9
+    assert torch.equal(model.embed_image(file.getvalue(), draft=True), draft)
+    wanted = model.embed_image(trine.read_image(path, draft_side=side))
+    assert torch.allclose(draft, wanted, atol=1e-5)
+    small = tmp_path / "small.jpg"
+    image.fromarray(make_picture(width=side, height=side)).save(small)
+    assert torch.equal(model.embed_image(small, draft=True), model.embed_image(small))
+
+
+def test_some_towers_only(model_directory, tmp_path):
+    whole = trine.Embedder(model_directory)
+    words = trine.Embedder(model_directory, modalities=["text"])
+    assert words.modalities == ["text"] and words.dim == whole.dim and words.name == whole.name
+    assert torch.equal(words.embed_text("hello world"), whole.embed_text("hello world"))
+    with pytest.raises(ValueError, match="no image tower"):
+        words.embed_image(make_picture())
+    with pytest.raises(ValueError, match="load all of it"):
+        words.save(tmp_path / "copy")
+    with pytest.raises(ValueError, match="at least one modality"):
+        trine.Embedder(model_directory, modalities=[])
+    with pytest.raises(ValueError, match="modality"):
+        trine.Embedder(model_directory, modalities=["smell"])
 
 
 def test_all_forms_of_a_clip_give_the_same_vector(model, files):

@@ -14,8 +14,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 import torch
-from conftest import assert_close, load_safetensors
-from test_cli import refused, run, trine_program  # noqa: F401
+from conftest import assert_close, load_safetensors, refused
 
 import trine
 from trine.train import Dataset, FeatureStore, Fit, ModalityDropout, TaskModel, fit, read_manifest
@@ -283,7 +282,7 @@ def arguments_of(manifest, model, store, out):
             "--hidden-dim", "16", "--heads", "2", "--ff-dim", "16", "--batch-size", "8", "--rate", "0.005"]  # fmt: skip
 
 
-def test_train_and_evaluate(run, tiny_directory, manifest, tmp_path):  # noqa: F811
+def test_train_and_evaluate(run, tiny_directory, manifest, tmp_path):
     arguments = arguments_of(manifest, tiny_directory, tmp_path / "store", tmp_path / "out")
     report = json.loads(run(*arguments, "--epochs", "8", "--json").stdout)
     assert report["epochs"] == 8 and len(report["history"]) == 8 and report["skipped"] == 0
@@ -310,7 +309,7 @@ def test_train_and_evaluate(run, tiny_directory, manifest, tmp_path):  # noqa: F
     refused(run(*measure, "--without", "text"), "no sample of the split test")
 
 
-def test_bad_input_of_train(run, tiny_directory, manifest, tmp_path):  # noqa: F811
+def test_bad_input_of_train(run, tiny_directory, manifest, tmp_path):
     path = tmp_path / "m.jsonl"
     arguments = arguments_of(path, tiny_directory, tmp_path / "store", tmp_path / "out")
     refused(run(*arguments), "m.jsonl")
@@ -329,7 +328,7 @@ def test_bad_input_of_train(run, tiny_directory, manifest, tmp_path):  # noqa: F
     refused(run("evaluate", manifest, "--model", tiny_directory, "--trained", tmp_path / "none"))
 
 
-def test_killed_at_any_point_ends_in_the_same_weights(trine_program, tiny_directory, tmp_path):  # noqa: F811
+def test_killed_at_any_point_ends_in_the_same_weights(trine_program, tiny_directory, tmp_path):
     kills = int(os.environ.get("TRINE_KILLS", "3"))
     words = ["sour", "ripe", "green", "cold", "fresh", "big", "old", "new"]
     rows = [

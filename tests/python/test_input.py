@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -35,6 +36,60 @@ def test_pixels_equal_those_of_pillow(tmp_path, format, options, mode):
     wanted = np.array(Image.open(path).convert("RGB"))
     assert np.array_equal(trine.read_image(path), wanted)
     assert np.array_equal(trine.read_image(path.read_bytes()), wanted)
+
+
+@pytest.mark.parametrize("side", [1, 8, 31, 32, 60, 256])
+@pytest.mark.parametrize("mode, subsampling", [("RGB", 0), ("RGB", 2), ("L", -1), ("CMYK", 0)])
+def test_drafts_equal_those_of_pillow(side, mode, subsampling):
+    file = io.BytesIO()
+    Image.fromarray(make_picture(width=517, height=389)).convert(mode).save(file, "JPEG", subsampling=subsampling)
+    picture = Image.open(io.BytesIO(file.getvalue()))
+    picture.draft("RGB", (side, side))
+    assert np.array_equal(trine.read_image(file.getvalue(), draft_side=side), np.array(picture.convert("RGB")))
+
+
+def test_drafts_are_of_jpegs_only(tmp_path):
+    picture = make_picture(width=400, height=300)
+    (tmp_path / "picture.png").write_bytes(png(picture))
+    assert np.array_equal(trine.read_image(tmp_path / "picture.png", draft_side=8), picture)
+    assert np.array_equal(trine.read_image(picture, draft_side=8), picture)
+    for bad in (-1, 1.5, "8"):
+        with pytest.raises(ValueError, match="draft_side"):
+            trine.read_image(tmp_path / "picture.png", draft_side=bad)
+
+
+def bmp(width, height, bits, data, palette, compression):
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(data), 0, 0, len(palette) // 4, 0)
+    offset = 14 + len(info) + len(palette)
+    return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + info + palette + data
+
+
+def run_lengths(random, width, height, bits):
+    """Runs and single pixels that fill each row, or leave its end to the first colour."""
+    rows = b""
+    for _ in range(height):
+        left = width
+        while left > 3 and random.random() < 0.9:
+            count = int(random.integers(3, min(left, 9) + 1))
+            single = random.random() < 0.5
+            held = (count * bits + 7) // 8 if single else 1
+            pixels = random.bytes(held) + b"\0" * (held % 2 if single else 0)
+            rows += bytes([0, count]) + pixels if single else bytes([count]) + pixels
+            left -= count
+        rows += b"\0\0"
+    return rows + b"\0\1"
+
+
+@pytest.mark.parametrize("bits, compression", [(1, 0), (4, 0), (8, 0), (4, 2), (8, 1)])
+def test_palettes_of_bmp_equal_those_of_pillow(bits, compression):
+    random = np.random.default_rng(bits + compression)
+    for width, height in ((1, 1), (7, 5), (32, 3), (45, 20)):
+        rows = random.bytes((width * bits + 31) // 32 * 4 * height)
+        if compression:
+            rows = run_lengths(random, width, height, bits)
+        file = bmp(width, height, bits, rows, random.bytes(4 << bits), compression)
+        wanted = np.array(Image.open(io.BytesIO(file)).convert("RGB"))
+        assert np.array_equal(trine.read_image(file), wanted), (width, height)
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic", "lanczos"])

@@ -68,7 +68,7 @@ def test_bad_inputs(intents):
 
 
 def test_the_help_desk(default_model):
-    """Sentences that are no examples; the figures are those of models/default/evaluation/intents.py."""
+    """Sentences that are no examples; the figures are those of models/default/evaluation/run.sh."""
     desk = trine.IntentClassifier(embedder=default_model)
     wanted = {
         "the milk carton leaked over everything": "damaged",

@@ -1,8 +1,11 @@
 """The Perception Encoder in timm's layout, towers in OpenCLIP's, and ImageBind: every stage as the reference gives it."""
 
+import importlib
 import json
 import re
 import shutil
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 from conftest import GOLDEN, import_maker, load_safetensors
 
 import trine
+from trine import _imagebind
 from trine.convert import convert
 
 PICTURES = GOLDEN / "vision/pictures.safetensors"
@@ -19,6 +23,10 @@ CLIP_OF_TEN_FRAMES = GOLDEN / "video/h264_709.mp4"  # in one second
 def scale_error(got, wanted):
     assert got.shape == wanted.shape
     return float((got - wanted).abs().max() / wanted.abs().max())
+
+
+def unit(vectors):
+    return torch.nn.functional.normalize(vectors, dim=-1)
 
 
 def towers(encoder):
@@ -52,8 +60,6 @@ def test_an_embedder_of_an_open_clip_folder():
 
 
 def test_the_converter_names_what_is_missing():
-    from trine import _imagebind
-
     tensors, _ = load_safetensors(GOLDEN / "imagebind/small/model.safetensors")
     assert _imagebind.fits(tensors) and not _imagebind.fits(["visual.conv1.weight"])
     with pytest.raises(ValueError, match="vision tower has a width of 16"):
@@ -278,6 +284,62 @@ def test_other_imagebinds(tmp_path, seed):
         samples = imagebind.sound(length)
         wanted = imagebind.vector(tensors, imagebind.mels_of(samples), heads["audio"])
         assert scale_error(encoder.audio.encode((samples, 16_000))[0], wanted) < 1e-4
+
+
+def imagebind_package():
+    """The published code as it is packaged. Known to work: `pip install --no-deps imagebind-packaged iopath portalocker
+    fvcore yacs termcolor einops pytorchvideo av torchaudio "setuptools<80"` beside timm, ftfy and torchvision, with
+    torchaudio/lib removed where torch is for CPUs only."""
+    for package in ("timm", "torchvision", "torchaudio", "pytorchvideo"):
+        pytest.importorskip(package, reason=f"needs {package} for imagebind-packaged, the reference")
+    import torchvision.transforms._functional_tensor as renamed
+
+    sys.modules.setdefault("torchvision.transforms.functional_tensor", renamed)  # its name where pytorchvideo looks for it
+    pytest.importorskip("imagebind", reason="needs imagebind-packaged, the reference")
+    return importlib.import_module("imagebind.models.imagebind_model"), importlib.import_module("imagebind.data")
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_packaged_imagebind(tmp_path, monkeypatch, seed):
+    """A .pth with random weights of its own class goes through convert; each tower on what its own data.py makes."""
+    from PIL import Image
+
+    network, data = imagebind_package()
+    maker = import_maker("make_imagebind", "torchaudio")
+    torch.manual_seed(seed)
+    random = np.random.default_rng(seed)
+    heads = {"vision": 2 + seed, "text": 4 - seed, "audio": 1 + seed}
+    dims = {f"{m}_embed_dim": 12 for m in ("vision", "text", "audio", "depth", "thermal", "imu")}
+    dims |= {f"{m}_num_heads": heads.get(m, 1) for m in ("vision", "text", "audio", "depth", "thermal", "imu")}
+    dims |= {f"{m}_num_blocks": 2 for m in ("vision", "text", "audio")} | {f"{m}_num_blocks": 1 for m in ("depth", "imu")}
+    model = network.ImageBindModel(**dims, thermal_num_blocks=1, kernel_size=(2, 56, 56), out_embed_dim=10).eval()
+    for name, parameter in model.named_parameters():
+        if "log_logit_scale" not in name:
+            parameter.copy_(parameter + 0.2 * torch.randn_like(parameter))
+    torch.save(model.state_dict(), tmp_path / "imagebind.pth")
+    tensors, files = _imagebind.convert(torch.load(tmp_path / "imagebind.pth", weights_only=True), heads=heads)
+    tokenizer = maker.make(tmp_path / "model", tensors, heads)
+    assert json.loads((tmp_path / "model/config.json").read_text()) == files["config.json"]
+    encoder = trine.load_encoder(tmp_path / "model")
+
+    for _ in range(3):
+        Image.fromarray(pixels := picture(random)).save(tmp_path / "picture.png")
+        wanted = data.load_and_transform_vision_data([tmp_path / "picture.png"], "cpu")
+        assert torch.equal(encoder.image.preprocess(pixels)[None], wanted)
+        assert scale_error(unit(encoder.image.encode(wanted)), model({"vision": wanted})["vision"]) < 1e-5
+    given = ["a red door", "", "the old wooden lamp and the lamp", "zebras"]
+    ids = maker.token_ids(tokenizer, given, 77)
+    assert scale_error(unit(encoder.text.encode(given)), unit(model({"text": ids})["text"])) < 1e-5
+    # the sampler of the commit that ImageBind requires: the last of three pieces at the end. pytorchvideo 0.1.5, the
+    # released one, leaves the end out.
+    places = lambda _, duration: [(start := Fraction(max(duration - 2, 0)) / 2 * i, start + 2) for i in range(3)]
+    monkeypatch.setattr(data, "get_clip_timepoints", places)
+    for length in (16_000, 32_000, 90_001):
+        samples = maker.sound(length)
+        monkeypatch.setattr(data.torchaudio, "load", lambda path: (torch.from_numpy(samples.copy())[None], 16_000))
+        mels = data.load_and_transform_audio_data(["clip.wav"], "cpu")
+        wanted = model({"audio": mels})["audio"]
+        assert scale_error(unit(encoder.audio.encode((samples, 16_000))), unit(wanted)) < 1e-5
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_picture, make_voice, save_wav
-from test_cli import refused, run, trine_program  # noqa: F401  (fixtures)
+from conftest import make_picture, make_voice, refused, save_wav
 
 import trine
 
@@ -230,7 +229,7 @@ def test_the_default_model_looks_at_photos(default_agent):
 
 
 @pytest.fixture
-def ask(run, tiny_directory):  # noqa: F811
+def ask(run, tiny_directory):
     return lambda *arguments, stdin=b"": run(
         "ask", "--model", tiny_directory, "--replies", REPLIES, *arguments, stdin=stdin
     )
@@ -270,7 +269,7 @@ def test_ask_uses_an_endpoint(ask, endpoint):
     assert done.returncode == 0 and "The templates wrote this" in done.said and "404" in done.said
 
 
-def test_ask_refuses(ask, run, tiny_directory, tmp_path):  # noqa: F811
+def test_ask_refuses(ask, run, tiny_directory, tmp_path):
     for arguments in ([], ["--chat-model", "small", "--text", "a"], ["--text"], ["--unknown"]):
         assert ask(*arguments).returncode == 2
     refused(ask("--image", tmp_path / "missing.png"), "missing.png")

@@ -7,8 +7,7 @@ import time
 
 import pytest
 import torch
-from conftest import GOLDEN, load_safetensors, make_picture
-from test_cli import refused, run, trine_program  # noqa: F401
+from conftest import GOLDEN, load_safetensors, make_picture, refused
 from test_fit import arguments_of, same_files, save_manifest
 
 import trine
@@ -234,7 +233,7 @@ def test_the_default_models_image_tower(default_model, tmp_path):
 # --- the program ------------------------------------------------------------------------------------------------------
 
 
-def test_train_embed_evaluate(run, tiny_directory, manifest, store, tmp_path):  # noqa: F811
+def test_train_embed_evaluate(run, tiny_directory, manifest, store, tmp_path):
     out = tmp_path / "out"
     plain = arguments_of(manifest, tiny_directory, store, out)[1:]
     arguments = ["train", "--tune", "text", *plain, "--tower-rate", "0.002"]
@@ -254,7 +253,7 @@ def test_train_embed_evaluate(run, tiny_directory, manifest, store, tmp_path):  
     refused(run("train", *plain, "--tune", "text,image"), "has no image tower")
 
 
-def test_killed_and_resumed_gives_the_same_bytes(trine_program, tiny_directory, manifest, store, tmp_path):  # noqa: F811
+def test_killed_and_resumed_gives_the_same_bytes(trine_program, tiny_directory, manifest, store, tmp_path):
     def start(out):
         arguments = arguments_of(manifest, tiny_directory, store, out)
         more = ["--tune", "text", "--tower-rate", "0.001", "--epochs", "60", "--checkpoint-seconds", "0.05"]

@@ -14,6 +14,7 @@
 #include "trine/embedder.h"
 #include "trine/export.h"
 #include "trine/search/filter.h"
+#include "trine/search/index.h"
 
 namespace trine {
 
@@ -77,6 +78,8 @@ struct SearchOptions {
   Mixing mixing = Mixing::fitted;
   bool calibrate = true;  ///< false: the weights hold for plain cosines, however far they spread in a modality
   bool hearing = true;    ///< clips also by their transcript, where the model can, see Hearing; false: faster
+  std::int64_t ef = 0;    ///< breadth of a walk over the graph, where there is one; 0: 200, at least `candidates`
+  bool exact = false;     ///< all products are looked at, also where there is a graph
 };
 
 /// Hits, best first.
@@ -113,7 +116,26 @@ struct IndexOptions {
   /// A file that what is done goes into from time to time. Work that was killed goes on from there when it is begun
   /// again, to the same bytes; the file may be deleted when the index is saved.
   std::filesystem::path partial = {};
+  bool draft = false;  ///< as of EmbedOptions; the index remembers it, `update` embeds as it was made
 };
+
+/// What an index file holds; of one without a catalogue `products` is -1 and what follows is empty.
+struct IndexSummary {
+  std::int64_t records = 0;  ///< vectors
+  std::int64_t dim = 0;
+  IndexForm form = {};
+  std::optional<GraphOptions> graph = {};
+  std::uint64_t bytes = 0;                             ///< of the file
+  std::map<std::string, std::uint64_t> metadata = {};  ///< bytes of each text that travels with it, by its name
+  std::int64_t products = -1;
+  std::string model = {};                          ///< name of the one that made the vectors
+  std::string fingerprint = {};                    ///< of that model, see Embedder::fingerprint
+  bool draft = false;                              ///< see IndexOptions
+  std::map<std::string, std::int64_t> shows = {};  ///< vectors by what they show: title, keyword, picture ...
+};
+
+/// Reads a file of Index or ProductSearch; no model is needed. Errors: as Index::load's.
+TRINE_API IndexSummary describe_index(const std::filesystem::path& index);
 
 /// A photo, words, a spoken question, in any combination, to ranked products with a reason for each.
 ///
@@ -143,6 +165,11 @@ class TRINE_API ProductSearch {
   IndexReport update(const std::vector<Product>& products, const IndexOptions& options = {});
   /// Errors: std::invalid_argument for an id that is not there; nothing is removed then.
   void remove(const std::vector<std::string>& ids);
+  /// Links neighbouring vectors, see Index::build_graph: a search looks at the products near the query only, of which
+  /// there may be a million. Later additions, updates and removals keep the graph up to date, and it is saved.
+  void build_graph(const GraphOptions& options = {});
+  void drop_graph();
+  std::optional<GraphOptions> graph() const;
   /// One file, written beside, synced and renamed.
   void save(const std::filesystem::path& index) const;
 

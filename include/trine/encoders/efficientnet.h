@@ -41,6 +41,7 @@ class TRINE_API SameConv2dImpl : public torch::nn::Module {
   torch::Tensor forward(const torch::Tensor& x) const;
   /// The same with other weights.
   torch::Tensor convolve(const torch::Tensor& x, const torch::Tensor& kernels, const torch::Tensor& shift) const;
+  std::int64_t stride() const { return stride_; }
 
   torch::Tensor weight;
   torch::Tensor bias;  ///< undefined until a batch norm is folded in
@@ -83,7 +84,7 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
   /// What leaves each of the first `count` of the seven stages: a cell is 2, 4, 8, 16, 16, 32 and 32 px.
   /// (N, 3, H, W) -> (N, C, H / cell, W / cell) each
   std::vector<torch::Tensor> stages(const torch::Tensor& pixels, std::size_t count) const;
-  /// Merges every batch norm into its convolution and lays weights out channels-last: for inference only.
+  /// Merges every batch norm into its convolution and packs the layers: for inference only.
   void fold();
   /// Freezes the stem and the first `count` blocks, their batch norm statistics included.
   void freeze_blocks(std::int64_t count);
@@ -96,6 +97,10 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
   static constexpr std::int64_t kFeatures = 1280;
 
  private:
+  bool infers(const torch::Tensor& pixels) const;
+  /// What goes into the first block, what a block makes of it: (N, H, W, C) where the network infers.
+  torch::Tensor stem(const torch::Tensor& pixels) const;
+  torch::Tensor through(std::size_t block, const torch::Tensor& x) const;
   void pair(const char* convolution_name, const char* norm_name, const SameConv2d& convolution);
 
   std::vector<SameConv2d> convolutions_;                    ///< stem and head
@@ -103,6 +108,8 @@ class TRINE_API EfficientNetImpl : public torch::nn::Module {
   std::vector<std::shared_ptr<torch::nn::Module>> blocks_;  ///< of all stages, in order
   std::vector<std::size_t> stage_ends_;                     ///< blocks up to each stage's last
   std::vector<std::shared_ptr<torch::nn::Module>> frozen_;
+  struct Ends;
+  std::shared_ptr<Ends> ends_;  ///< of a folded network: stem and head, packed
 };
 TORCH_MODULE(EfficientNet);
 

@@ -30,6 +30,9 @@ class TRINE_API ImageEncoder {
   virtual torch::Tensor preprocess(const Image& image) const = 0;       ///< -> (3, H, W)
   virtual torch::Tensor encode(const torch::Tensor& pixels) const = 0;  ///< (N, 3, H, W) -> (N, dim)
   virtual Description describe() const = 0;
+  /// Pixels that a draft must keep a side (ImageOptions::draft_side): those to which the shorter side is resized; 0,
+  /// the default: not the same for every picture, so that there are no drafts.
+  virtual std::int64_t draft_side() const;
 };
 
 /// What a checkpoint wants before its texts: {"query": "query: ", "passage": "passage: "}.

@@ -34,6 +34,9 @@ TRINE_API torch::Tensor to_tensor(const Image& image, const std::array<float, 3>
 TRINE_API torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
                                           const std::array<float, 3>& mean, const std::array<float, 3>& std);
 
+/// The short side's pixels after the resizing of `resize_crop_scale`.
+TRINE_API int resized_side(int size, double crop_pct);
+
 /// A size as image processors write it, in pixels; 0 for what is not set. Which are set is the rule of resizing:
 /// height and width; shortest_edge, with longest_edge as its limit; or the box max_height x max_width to fit in.
 struct ImageSize {
@@ -81,6 +84,8 @@ struct TRINE_API ImageProcessor {
 
   /// Height and width of every result, where they do not depend on the picture.
   std::optional<std::array<int, 2>> output_size() const;
+  /// See ImageEncoder::draft_side.
+  std::int64_t draft_side() const;
   Description describe() const;
 };
 

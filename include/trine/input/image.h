@@ -21,6 +21,9 @@ struct ImageOptions {
   std::int64_t max_pixels = 89'478'485;    ///< width * height read from the header, before decoding
   std::uint64_t max_bytes = 256ull << 20;  ///< size of the encoded file
   bool apply_exif_orientation = false;     ///< off, as in Pillow's Image.open
+  /// Above 0: a JPEG is decoded at 1/8, 1/4 or 1/2 of its size, the smallest of which no side has fewer pixels; much
+  /// faster, with the pixels of Pillow's `image.draft("RGB", (draft_side, draft_side))`.
+  std::int64_t draft_side = 0;
 };
 
 /// Decodes JPEG, PNG, WebP, BMP, TIFF or GIF (first frame) to the pixels of Pillow's `Image.open(f).convert("RGB")`:

@@ -91,6 +91,7 @@ class TRINE_API Index {
   void build_graph(const GraphOptions& options = {});
   void drop_graph();
   bool has_graph() const;
+  std::optional<GraphOptions> graph() const;  ///< what it was built with, without `threads`
 
   /// Free text that travels with the index and is covered by its checksums: a catalogue, the model's name.
   std::map<std::string, std::string>& metadata();

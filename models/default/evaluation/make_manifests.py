@@ -160,8 +160,11 @@ def main() -> None:
             for clip in clips
         ]
         write_lines(out / f"voice-{condition}.jsonl", rows)
-        rows = [{"id": row["id"], "image": row["image"], "audio": str(files[clip])} for row, clip in pairs]
-        write_lines(out / f"photo-voice-{condition}.jsonl", rows)
+        both = [{"id": row["id"], "image": row["image"], "audio": str(files[clip])} for row, clip in pairs]
+        write_lines(out / f"photo-voice-{condition}.jsonl", both)
+        # in one file, so that a transcript is made once
+        rows = [row | {"set": "voice"} for row in rows] + [row | {"set": "photo and voice"} for row in both]
+        write_lines(out / f"heard-{condition}.jsonl", rows)
 
     rows = []
     for condition, files in voices.items():

@@ -66,7 +66,10 @@ figure "photo and voice, noise at 0 dB" photo-voice-0dB.jsonl --compare
 figure "photo, voice and name with two typing errors" photo-voice-misspelt.jsonl "--reliability $out/reliability.svg"
 figure "photo and the typed name of another product" contradicting-text.jsonl
 figure "photo and the spoken name of another product" contradicting-voice.jsonl
-figure "spoken sentence among all" sentences.jsonl --retrieval
+figure "speech tower and transcript" heard-clean.jsonl --hear
+figure "speech tower and transcript, noise at 10 dB" heard-10dB.jsonl --hear
+figure "speech tower and transcript, noise at 0 dB" heard-0dB.jsonl --hear
+figure "spoken sentence among all" sentences.jsonl "--hear --retrieval"
 
 echo "--- what the catalogue lacks" >&2
 "$build/bin/trine" evaluate "${model[@]}" --lacking "$out/lacking.jsonl" --json >"$out/lacking.json"
@@ -79,3 +82,34 @@ for row in json.load(open(sys.argv[1]))["results"]:
     low, high = row["interval"]
     print(f"| {row['set']} | {row['query']} | {row['count']} | {row['nothing']:.3f} | {low:.3f} to {high:.3f} |")
 PYTHON
+
+"$python" models/default/evaluation/head_manifests.py "$data" "$out" --split "$split" >&2
+
+# measure_head NAME TASK: the rows of one head.
+measure_head() {
+  local name=$1 fit=()
+  [ ! -f "$out/$name-fit.jsonl" ] || fit=(--fit "$out/$name-fit.jsonl")
+  echo "--- $name" >&2
+  "$build/bin/trine" evaluate "${model[@]}" "$out/$name.jsonl" --task "$2" "${fit[@]}" --json >"$out/$name.json"
+  "$python" - "$name" "$2" "$out/$name.json" <<'PYTHON'
+import json
+import sys
+
+name, task, path = sys.argv[1:]
+with open(path) as file:
+    rows = json.load(file)["results"]
+for row in rows:
+    interval = "{:.3f} to {:.3f}".format(*row["interval"]) if "interval" in row else ""
+    chance = f"{row['chance']:.3f}" if "chance" in row else ""
+    print(f"| {name} | {task} | {row['figure']} | {row['count']} | {row['value']:.3f} | {interval} | {chance} |")
+PYTHON
+}
+
+printf '\n| head | task | figure | count | value | 95 %% interval | chance |\n|---|---|---|---|---|---|---|\n'
+measure_head help-desk intent
+measure_head banking77 intent
+measure_head clinc150 intent
+measure_head emotion emotion
+measure_head emotion-labels emotion-labels
+measure_head sound sound
+measure_head sentences transcript

@@ -13,12 +13,87 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import trine
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "evaluation"))
-from hearing import CONDITIONS, FACTS, Clips, Products, read_lines  # noqa: E402
+from make_manifests import read_lines  # noqa: E402
+
+CONDITIONS = ("clean", "10dB", "0dB")
+FACTS = ("confidence", "no_speech", "repeated", "agreement", "words")
+ASIDE = 0.05  # what a description or keyword has to be nearer than a title, see product_search.cpp
+
+
+class Clips:
+    """What was heard of clips: transcripts, the vectors of both paths, and the facts that the trust depends on."""
+
+    def __init__(self, hearing, folder):
+        self.hearing, self.path = hearing, folder / "heard.jsonl"
+        self.known = {row["audio"]: row for row in read_lines(self.path)} if self.path.exists() else {}
+
+    def hear(self, paths):
+        missing = [path for path in dict.fromkeys(paths) if path not in self.known]
+        with self.path.open("a", encoding="utf-8") as file:
+            for i, path in enumerate(missing):
+                heard = self.hearing.hear(path)
+                said = heard.transcript
+                self.known[path] = {
+                    "audio": path, "text": said.text, "confidence": said.confidence, "no_speech": said.no_speech,
+                    "repeated": said.repeated, "direct": [round(x, 5) for x in heard.direct.tolist()],
+                }  # fmt: skip
+                file.write(json.dumps(self.known[path]) + "\n")
+                print(f"\rheard {i + 1} / {len(missing)}", end="", file=sys.stderr, flush=True)
+        rows = [self.known[path] for path in paths]
+        texts = [row["text"] for row in rows]
+        direct = torch.nn.functional.normalize(torch.tensor([row["direct"] for row in rows]), dim=1)
+        written = self.hearing.embedder.embed_text([text or "." for text in texts])
+        return Paths(texts, direct, written, facts_of(rows, (direct * written).sum(1)))
+
+
+def facts_of(rows, agreement):
+    """As src/apps/hearing.cpp takes them. -> (N, facts)"""
+    logits = torch.logit(torch.tensor([row["confidence"] for row in rows]).clamp(1e-4, 1 - 1e-4))
+    others = torch.tensor([[row["no_speech"], float(row["repeated"])] for row in rows])
+    words = torch.tensor([float(len(row["text"].split()) + 1) for row in rows]).log()
+    return torch.cat([logits[:, None], others, agreement[:, None], words[:, None]], 1).float()
+
+
+class Paths:
+    """(N, D) of each path, facts (N, F)"""
+
+    def __init__(self, texts, direct, written, facts):
+        self.texts, self.direct, self.written, self.facts = texts, direct, written, facts
+        self.said = torch.tensor([float(bool(text)) for text in texts])
+
+    def trust(self, weights, bias):
+        return torch.sigmoid(self.facts @ weights + bias) * self.said
+
+    def both(self, weights, bias):
+        trust = self.trust(weights, bias)[:, None]
+        return torch.nn.functional.normalize(trust * self.written + (1 - trust) * self.direct, dim=1)
+
+
+class Products:
+    """The catalogue as a query sees it."""
+
+    def __init__(self, model):
+        index = trine.Index.load(model / "catalogue.trine")
+        names = [name.split("\n", 1) for name in index.ids()]
+        self.ids = list(dict.fromkeys(product for product, _ in names))
+        self.rows = torch.tensor(np.stack([index.vector(name) for name in index.ids()]))
+        self.owner = torch.tensor([self.ids.index(product) for product, _ in names])
+        self.margin = torch.tensor([ASIDE if what.startswith(("description", "keyword: ")) else 0.0 for _, what in names])
+
+    def similarities(self, vectors):
+        """(N, D) -> (N, products)"""
+        scores = vectors @ self.rows.T - self.margin
+        owner = self.owner.expand(len(vectors), -1)
+        return torch.full((len(vectors), len(self.ids)), -2.0).scatter_reduce(1, owner, scores, "amax")
+
+    def right(self, rows):
+        return torch.tensor([self.ids.index(row["id"]) for row in rows])
 
 
 def fit(tasks, penalty):

@@ -5,9 +5,8 @@
 
 namespace trine::detail {
 
-/// BMP with OpenCV: palettes of 1, 4 and 8 bits, plain or run-length coded, 24 bits, and 32 bits in the usual order.
-/// Refused: 16 bits and other orders of 32 (OpenCV's colours differ from Pillow's there), embedded JPEG and PNG,
-/// missing rows.
+/// BMP with palettes of 1, 4 and 8 bits, plain or run-length coded, with 24 bits, and with 32 in the usual order.
+/// Refused: 16 bits, other orders of 32, embedded JPEG and PNG, missing rows.
 Image decode_bmp(Bytes file, int width, int height);
 
 }  // namespace trine::detail

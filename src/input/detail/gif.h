@@ -5,7 +5,7 @@
 
 namespace trine::detail {
 
-/// The first frame of a GIF on its canvas of `width` x `height` pixels, with giflib: OpenCV 4.6 has no GIF decoder.
+/// The first frame of a GIF on its canvas of `width` x `height` pixels, with giflib.
 Image decode_gif(Bytes file, int width, int height);
 
 }  // namespace trine::detail

@@ -2,6 +2,8 @@
 
 #include <csetjmp>
 #include <cstdio>
+#include <cstdlib>
+#include <span>
 #include <string>
 
 #include <jpeglib.h>
@@ -33,7 +35,7 @@ class JpegDecoder {
   JpegDecoder& operator=(const JpegDecoder&) = delete;
 
   /// Reads the header and chooses the form of the rows: RGB, or CMYK as stored.
-  bool start(Bytes file) {
+  bool start(Bytes file, int scale) {
     if (setjmp(escape_) != 0) return false;
     jpeg_create_decompress(&info_);
     info_.progress = &progress_;
@@ -43,6 +45,8 @@ class JpegDecoder {
       message_ = "it has an unknown number of components";
       return false;
     }
+    info_.scale_num = 1;
+    info_.scale_denom = static_cast<unsigned>(scale);
     info_.out_color_space = info_.num_components == 4 ? JCS_CMYK : JCS_RGB;
     return jpeg_start_decompress(&info_) != FALSE;
   }
@@ -92,14 +96,68 @@ class JpegDecoder {
   const char* message_ = "it ends too early";
 };
 
+/// The same for writing.
+class JpegEncoder {
+ public:
+  JpegEncoder() {
+    info_.err = jpeg_std_error(&errors_);
+    errors_.error_exit = [](j_common_ptr info) {
+      std::longjmp(static_cast<JpegEncoder*>(info->client_data)->escape_, 1);
+    };
+    errors_.output_message = [](j_common_ptr) {};
+    info_.client_data = this;
+  }
+  ~JpegEncoder() {
+    jpeg_destroy_compress(&info_);
+    std::free(file_);
+  }
+  JpegEncoder(const JpegEncoder&) = delete;
+  JpegEncoder& operator=(const JpegEncoder&) = delete;
+
+  bool encode(const Image& image, int quality) {
+    if (setjmp(escape_) != 0) return false;
+    jpeg_create_compress(&info_);
+    jpeg_mem_dest(&info_, &file_, &bytes_);
+    info_.image_width = static_cast<JDIMENSION>(image.width);
+    info_.image_height = static_cast<JDIMENSION>(image.height);
+    info_.input_components = 3;
+    info_.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&info_);
+    jpeg_set_quality(&info_, quality, TRUE);
+    jpeg_start_compress(&info_, TRUE);
+    while (info_.next_scanline < info_.image_height) {
+      auto* row = const_cast<JSAMPLE*>(image.pixels.data() + rgb_bytes(image.width, info_.next_scanline));
+      jpeg_write_scanlines(&info_, &row, 1);
+    }
+    jpeg_finish_compress(&info_);
+    return true;
+  }
+
+  Bytes file() const { return std::as_bytes(std::span(file_, bytes_)); }
+
+ private:
+  jpeg_compress_struct info_{};
+  jpeg_error_mgr errors_{};
+  std::jmp_buf escape_{};
+  unsigned char* file_ = nullptr;
+  unsigned long bytes_ = 0;
+};
+
 }  // namespace
 
-Image decode_jpeg(Bytes file) {
+std::vector<std::byte> encode_jpeg(const char* who, const Image& image, int quality) {
+  JpegEncoder encoder;
+  if (!encoder.encode(image, quality)) failure(who, "libjpeg cannot encode the picture");
+  const Bytes file = encoder.file();
+  return {file.begin(), file.end()};
+}
+
+Image decode_jpeg(Bytes file, int scale) {
   JpegDecoder decoder;
   const auto require = [&](bool ok) {
     if (!ok) bad_image("the JPEG cannot be decoded: ", decoder.message());
   };
-  require(decoder.start(file));
+  require(decoder.start(file, scale));
   const auto width = static_cast<std::size_t>(decoder.width());
   Image image{decoder.width(), decoder.height(),
               std::vector<std::uint8_t>(rgb_bytes(decoder.width(), decoder.height()))};

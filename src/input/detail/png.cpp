@@ -6,7 +6,7 @@
 #include <array>
 #include <vector>
 
-#include "input/detail/opencv.h"
+#include "input/detail/libpng.h"
 
 namespace trine::detail {
 namespace {
@@ -115,7 +115,7 @@ struct Inflater {
 };
 
 /// Inflates the picture once into a small buffer: it must hold exactly the rows the header promises, each with a known
-/// filter. Returns how many bytes of `data` the stream takes up. libpng would do with less and only print a warning.
+/// filter. Returns how many bytes of `data` the stream takes up. libpng would do with less and only warn.
 std::size_t checked_stream_size(Bytes data, const PngHeader& header) {
   Inflater inflater;
   z_stream& stream = inflater.stream;
@@ -174,7 +174,7 @@ Image decode_png(Bytes file) {
   const PngHeader header = parse_header(parts.header);
   const std::size_t stream_bytes = checked_stream_size(parts.data, header);
 
-  // OpenCV gets the chunks above and nothing else: it lets libpng print warnings about the others (colour profiles).
+  // libpng gets the chunks above and nothing else: no text, time or colour profile can keep it busy.
   std::vector<std::byte> plain;
   const Bytes signature = file.first(kSignatureBytes);
   plain.reserve(stream_bytes + 1024);
@@ -189,7 +189,7 @@ Image decode_png(Bytes file) {
   }
   append_chunk(plain, "IDAT"sv, Bytes(parts.data).first(stream_bytes));
   append_chunk(plain, "IEND"sv, {});
-  return header.colour == kGrey && header.depth == 16 ? decode_grey16_with_opencv(plain) : decode_with_opencv(plain);
+  return decode_with_libpng(plain);
 }
 
 }  // namespace trine::detail

@@ -5,8 +5,7 @@
 
 namespace trine::detail {
 
-/// The first page of a TIFF with libtiff, as stored (before its orientation). OpenCV multiplies colours by alpha,
-/// cannot read tiles or samples of 2 and 4 bits, and fills damaged strips with black. Read: grey of 1, 2, 4, 8 and 16
+/// The first page of a TIFF with libtiff, as stored (before its orientation). Read: grey of 1, 2, 4, 8 and 16
 /// bits, palettes, RGB, RGBA and CMYK of 8 and 16 bits, JPEG inside; strips and tiles; every compression libtiff was
 /// built with. Refused: signed and floating samples, Lab, YCbCr without JPEG, planes of 16 bits.
 Image decode_tiff(Bytes file, int width, int height);

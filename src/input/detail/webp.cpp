@@ -1,10 +1,10 @@
 #include "input/detail/webp.h"
 
+#include <webp/decode.h>
+
 #include <algorithm>
 #include <optional>
 
-#include "input/detail/image_header.h"
-#include "input/detail/opencv.h"
 #include "input/detail/pixels.h"
 
 namespace trine::detail {
@@ -45,7 +45,20 @@ void append_number(std::vector<std::byte>& out, std::uint64_t value, int bytes) 
   for (int i = 0; i < bytes; ++i) out.push_back(static_cast<std::byte>(value >> 8 * i & 0xFF));
 }
 
-/// A file of its own for a frame: OpenCV 4.6 does not read animations.
+/// A still picture of this size; libwebp drops the alpha.
+Image decode_still(Bytes file, int width, int height) {
+  const auto* data = reinterpret_cast<const std::uint8_t*>(file.data());
+  Image image;
+  if (WebPGetInfo(data, file.size(), &image.width, &image.height) == 0) bad_image("the WebP is damaged");
+  if (image.width != width || image.height != height) bad_image("a WebP picture of another size than it says");
+  image.pixels.resize(rgb_bytes(width, height));
+  if (WebPDecodeRGBInto(data, file.size(), image.pixels.data(), image.pixels.size(), image.width * 3) == nullptr) {
+    bad_image("the file is damaged: libwebp cannot decode it");
+  }
+  return image;
+}
+
+/// A file of its own for a frame: the plain decoder does not read animations.
 std::vector<std::byte> still_file(const WebpFrame& frame) {
   constexpr std::uint64_t kHasAlpha = 0x10;
   const bool alpha = ByteReader(frame.chunks, ByteReader::Order::little).starts_with("ALPH"sv);
@@ -70,18 +83,13 @@ Image decode_webp(Bytes file, int width, int height) {
   const std::uint64_t riff = std::uint64_t{8} + ByteReader(file, ByteReader::Order::little).u32(4);
   const ByteReader reader(ByteReader(file, ByteReader::Order::little).slice(0, riff), ByteReader::Order::little);
   const std::optional<WebpFrame> frame = first_frame(reader);
-  if (!frame) return decode_with_opencv(file.first(riff));
+  if (!frame) return decode_still(file.first(riff), width, height);
 
   if (frame->width > width - frame->x || frame->height > height - frame->y) {
     bad_image("a WebP whose frame lies outside its canvas");
   }
   const std::vector<std::byte> still = still_file(*frame);
-  const ImageHeader header = read_image_header(still);
-  if (header.width != frame->width || header.height != frame->height)
-    bad_image("a WebP frame of another size than it says");
-  const Image part = decode_with_opencv(still);
-  if (part.width != frame->width || part.height != frame->height)
-    bad_image("a WebP frame of another size than it says");
+  const Image part = decode_still(still, frame->width, frame->height);
   Image canvas{width, height, std::vector<std::uint8_t>(rgb_bytes(width, height))};
   for (int y = 0; y < part.height; ++y) {
     std::copy_n(
