@@ -143,19 +143,27 @@ def _work(options: argparse.Namespace) -> int:
             with tempfile.TemporaryDirectory(prefix="trine-bench-") as folder:
                 made = encoders.own(options) if name is None else encoders.WORKS[name](options, Path(folder))
                 encoders.measure(report, race, made, options.batches)
+            _save(report, options.out)
     if "pictures" in parts:
         pictures.measure(report, race, options)
+        _save(report, options.out)
     if "search" in parts:
         search.measure(report, race, options, works["search"])
+        _save(report, options.out)
     if "growth" in parts:
         growth.measure(report, race, options, works["growth"])
+        _save(report, options.out)
     if options.json:
         print(json.dumps(report.to_dict()))
-    if options.out:
-        (options.out / "bench.md").write_text(report.markdown(), encoding="utf-8")
-        (options.out / "bench.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
-        (options.out / "bench.svg").write_text(report.svg(), encoding="utf-8")
     return 0
+
+
+def _save(report: Any, folder: Path | None) -> None:
+    """What has been measured so far: a run of an hour may be interrupted."""
+    if folder is not None:
+        (folder / "bench.md").write_text(report.markdown(), encoding="utf-8")
+        (folder / "bench.json").write_text(json.dumps(report.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (folder / "bench.svg").write_text(report.svg(), encoding="utf-8")
 
 
 def _sentence(conditions: dict[str, Any]) -> str:
