@@ -286,6 +286,34 @@ def test_index_goes_on_after_it_was_killed(trine_program, run, model_directory, 
     assert killed.read_bytes() == whole.read_bytes()
 
 
+def test_a_graph_drafts_and_what_an_index_holds(run, tiny_directory, catalogue, tmp_path):
+    index = str(tmp_path / "graph.trine")
+    made = run("index", str(catalogue), "--out", index, "--hnsw", "--m", "4", "--model", str(tiny_directory), "--json")
+    assert made.returncode == 0 and json.loads(made.stdout)["graph"] is True, made.said
+    told = json.loads(run("describe", index, "--json").stdout)
+    assert told["graph"] == {"m": 4, "ef_construction": 200} and told["products"] == 3 and told["draft"] is False
+    assert told["records"] == sum(told["vectors"].values()) and told["bytes"] == os.path.getsize(index)
+    assert "m 4, ef_construction 200" in run("describe", index).stdout.decode()
+    for how in (["--ef", "50"], ["--exact"]):
+        found = run("search", index, "--text", "leek", "-k", "1", "--model", str(tiny_directory), "--json", *how)
+        assert json.loads(found.stdout)["hits"][0]["id"] == "leek", found.said
+        assert list(json.loads(found.stdout)["milliseconds"])[-3:] == ["load", "text", "search"]
+    changed = run("index", "--into", index, "--remove", "milk", "--model", str(tiny_directory), "--json")
+    assert json.loads(changed.stdout)["graph"] is True
+    assert json.loads(run("describe", index, "--json").stdout)["graph"] == told["graph"]
+    plain = str(tmp_path / "plain.trine")
+    assert run("index", str(catalogue), "--out", plain, "--draft", "--model", str(tiny_directory)).returncode == 0
+    assert json.loads(run("describe", plain, "--json").stdout)["draft"] is True
+    assert ["graph", "none"] in [line.split() for line in run("describe", plain).stdout.decode().splitlines()]
+    assert run("index", "--into", plain, "--hnsw", "--model", str(tiny_directory)).returncode == 0
+    assert json.loads(run("describe", plain, "--json").stdout)["graph"]["m"] == 16
+    assert run("index", str(catalogue), "--out", plain, "--m", "8", "--model", str(tiny_directory)).returncode == 2
+    damaged = tmp_path / "damaged.trine"
+    damaged.write_bytes(Path(plain).read_bytes()[:-7])
+    refused = run("describe", str(damaged))
+    assert refused.returncode == 1 and refused.said.startswith("[") and refused.said.count("\n") == 1
+
+
 def test_search_ranks_and_gives_reasons(run, tiny_directory, index):
     arguments = ["search", index, "--model", tiny_directory, "--text", "Lemon", "-k", "2"]
     answer = json.loads(run(*arguments, "--json").stdout)

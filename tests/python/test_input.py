@@ -65,16 +65,17 @@ def bmp(width, height, bits, data, palette, compression):
 
 
 def run_lengths(random, width, height, bits):
-    """Runs and single pixels that fill each row, or leave its end to the first colour."""
+    """Runs and single pixels; the end of a row is often left to the first colour. Pillow loses the last of an odd number of
+    single pixels of four bits, so their number is even."""
     rows = b""
     for _ in range(height):
-        left = width
-        while left > 3 and random.random() < 0.9:
-            count = int(random.integers(3, min(left, 9) + 1))
-            single = random.random() < 0.5
-            held = (count * bits + 7) // 8 if single else 1
-            pixels = random.bytes(held) + b"\0" * (held % 2 if single else 0)
-            rows += bytes([0, count]) + pixels if single else bytes([count]) + pixels
+        rows += bytes([1]) + random.bytes(1)
+        left = width - 1
+        while left > 4 and random.random() < 0.9:
+            count = int(random.integers(2, min(left, 9) // 2 + 1)) * 2
+            held = count * bits // 8
+            single = bytes([0, count]) + random.bytes(held) + b"\0" * (held % 2)
+            rows += single if random.random() < 0.5 else bytes([count]) + random.bytes(1)
             left -= count
         rows += b"\0\0"
     return rows + b"\0\1"

@@ -267,6 +267,52 @@ def test_several_texts_and_what_is_not_wanted(search, tiny):
     assert far[-1].id == "lemon" and far[0].reasons == [] and far[0].sentence() == "Nothing speaks for it."
 
 
+def test_a_graph_and_what_a_file_holds(tiny, tmp_path):
+    search = trine.ProductSearch.build(tiny, [{"id": str(i), "title": f"the {i} one"} for i in range(40)])
+    assert search.graph is None
+    search.build_graph(m=4, ef_construction=30)
+    assert search.graph == {"m": 4, "ef_construction": 30}
+    search.remove(["3"])
+    search.update([{"id": "7", "title": "a red bicycle", "keywords": ["two wheels"]}])
+    found = [hit.id for hit in search.search(text="a red bicycle", k=3, ef=100)]
+    assert found[0] == "7" and found == [hit.id for hit in search.search(text="a red bicycle", k=3, exact=True)]
+    search.save(tmp_path / "graph.trine")
+
+    told = trine.describe_index(tmp_path / "graph.trine")
+    assert told["graph"] == {"m": 4, "ef_construction": 30} and told["records"] == 40 and told["products"] == 39
+    assert told["vectors"] == {"keyword": 1, "title": 39} and told["draft"] is False and told["precision"] == "fp32"
+    assert told["model"] == tiny.name and told["fingerprint"] == tiny.fingerprint
+    loaded = trine.ProductSearch(tmp_path / "graph.trine", embedder=tiny)
+    assert loaded.graph == search.graph
+    loaded.drop_graph()
+    assert loaded.graph is None
+    with pytest.raises(ValueError, match="m must be"):
+        loaded.build_graph(m=1)
+    with pytest.raises(ValueError, match="ef"):
+        search.search(text="a red bicycle", ef=-1)
+    with pytest.raises(FileNotFoundError):
+        trine.describe_index(tmp_path / "absent.trine")
+    with pytest.raises(RuntimeError, match="not a Trine index"):
+        (tmp_path / "text.trine").write_text("no index of anything, only words")
+        trine.describe_index(tmp_path / "text.trine")
+
+
+def test_an_index_of_drafts_remembers_it(model, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    side = model._model.draft_side
+    image.fromarray(make_picture(width=9 * side, height=8 * side)).save(tmp_path / "large.jpg")
+    large = {"id": "a", "title": "Large", "images": [str(tmp_path / "large.jpg")]}
+    exact = trine.ProductSearch.build(model, [large])
+    draft = trine.ProductSearch.build(model, [large], draft=True)
+    draft.save(tmp_path / "draft.trine")
+    assert trine.describe_index(tmp_path / "draft.trine")["draft"] is True
+    again = trine.ProductSearch(tmp_path / "draft.trine", embedder=model)
+    assert again.update([large])["embedded"] == 0
+    assert exact.update([large])["embedded"] == 0
+    picture = {"image": str(tmp_path / "large.jpg")}
+    assert exact.search(**picture)[0].similarity > draft.search(**picture)[0].similarity > 0.9
+
+
 def test_the_default_catalogue(default_model):
     if not (default_model.directory / "catalogue.trine").is_file():
         pytest.skip("the default model has no catalogue.trine yet")
