@@ -2,16 +2,30 @@
 
 #include <cstdlib>
 #include <cstring>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 
 #include "detail/error.h"
 
 namespace trine::detail {
 
+#ifdef __x86_64__
+namespace {
+
+/// Not by __builtin_cpu_supports, which clang knows this name in from version 15 on only.
+bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+}  // namespace
+#endif
+
 const Kernels* kernels_named(const char* name) {
   if (std::strcmp(name, kPortableKernels.name) == 0) return &kPortableKernels;
 #ifdef __x86_64__
-  const bool has_avx2 =
-      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   const bool has_avx512 = has_avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
                           __builtin_cpu_supports("avx512vnni");
