@@ -42,10 +42,6 @@ struct Item {
   std::map<Modality, std::string> inputs;  ///< files or text
 };
 
-[[noreturn]] void refuse(const fs::path& path, const train::Sample& sample, const std::string& why) {
-  throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
-}
-
 std::vector<Item> read_items(const fs::path& path, bool with_id) {
   std::vector<Item> items;
   for (const train::Sample& sample : read_queries(path, with_id)) {
@@ -335,6 +331,10 @@ void evaluate_retrieval(const Options& options) {
 }
 
 }  // namespace
+
+void refuse(const fs::path& path, const train::Sample& sample, const std::string& why) {
+  throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
+}
 
 std::vector<train::Sample> read_queries(const fs::path& path, bool with_id) {
   std::vector<train::Sample> samples = train::read_manifest(path);

@@ -44,6 +44,9 @@ struct TaskEvaluation {
 /// Measures a head of the model on labelled texts or clips.
 void evaluate_task(const CommonOptions& common, const TaskEvaluation& task);
 
+/// Throws std::runtime_error that names the manifest and the sample's line.
+[[noreturn]] void refuse(const std::filesystem::path& path, const train::Sample& sample, const std::string& why);
+
 /// The samples of a manifest with one input of a modality at most; `with_id`: each names the right product.
 std::vector<train::Sample> read_queries(const std::filesystem::path& path, bool with_id);
 

@@ -29,19 +29,14 @@ struct Found {
   Json more = Json::object();  ///< for --json
 };
 
-std::string place(const TaskEvaluation& task, const Sample& sample) {
-  return task.manifest + ", line " + std::to_string(sample.line) + ": ";
-}
-
 /// The lines of a manifest with their only input of `modality`, and a label where one is wanted.
 std::vector<Sample> read_labelled(const std::string& manifest, Modality modality, bool with_label) {
   std::vector<Sample> samples = read_queries(manifest, /*with_id=*/false);
   for (const Sample& sample : samples) {
-    const std::string where = "[evaluate] " + manifest + ", line " + std::to_string(sample.line) + ": ";
     if (!sample.inputs.contains(modality)) {
-      throw std::runtime_error(where + '"' + std::string(to_string(modality)) + "\" is wanted");
+      refuse(manifest, sample, '"' + std::string(to_string(modality)) + "\" is wanted");
     }
-    if (with_label && sample.label.empty()) throw std::runtime_error(where + "\"label\" is missing");
+    if (with_label && sample.label.empty()) refuse(manifest, sample, "\"label\" is missing");
   }
   return samples;
 }
@@ -81,8 +76,7 @@ Judged judge(const std::string& manifest, const std::vector<Sample>& samples,
       if (found != judged.labels.end() && *found == label) return found - judged.labels.begin();
       std::string known;
       for (const std::string& name : judged.labels) known += (known.empty() ? "" : ", ") + name;
-      throw std::runtime_error("[evaluate] " + manifest + ", line " + std::to_string(samples[i].line) +
-                               ": no label \"" + one_line(label) + "\"; known are " + one_line(known, 400));
+      refuse(manifest, samples[i], "no label \"" + one_line(label) + "\"; known are " + one_line(known, 400));
     };
     for (const Score& score : scores) judged.scores[row][column(score.label)] = score.probability;
     for (const std::string& label : labels_of(samples[i])) judged.truth[row][column(label)] = true;
@@ -151,7 +145,7 @@ Found evaluate_intents(const Embedder& model, const TaskEvaluation& task) {
   for (const Sample& sample : samples) {
     texts.push_back(input_of(sample, Modality::text));
     if (sample.label != kOther && !std::ranges::binary_search(classifier.labels(), sample.label)) {
-      throw std::runtime_error("[evaluate] " + place(task, sample) + "no intent \"" + one_line(sample.label) + '"');
+      refuse(task.manifest, sample, "no intent \"" + one_line(sample.label) + '"');
     }
   }
   const std::vector<Intent> found = classifier.understand(texts);
@@ -184,7 +178,7 @@ Found evaluate_transcripts(const CommonOptions& common, const TaskEvaluation& ta
   train::ProgressBar bar("hearing", std::ssize(samples));
   for (const Sample& sample : samples) {
     if (!sample.inputs.contains(Modality::text)) {
-      throw std::runtime_error("[evaluate] " + place(task, sample) + "\"text\" is wanted, what is said");
+      refuse(task.manifest, sample, "\"text\" is wanted, what is said");
     }
     said.push_back(input_of(sample, Modality::text));
     heard.push_back(transcriber.transcribe(std::filesystem::path(input_of(sample, Modality::audio))).text);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "reliability.h"
 #include "trine/train/statistics.h"
 
 namespace trine::cli {
@@ -14,7 +15,6 @@ using torch::Tensor;
 namespace {
 
 constexpr int kDraws = 1'000;
-constexpr std::int64_t kBins = 10;
 constexpr utf8proc_int32_t kTypographicApostrophe = 0x2019;
 
 /// Of each label, by its column. found and truth (N, L) bool -> (L) double
@@ -36,14 +36,14 @@ Tensor likeliest_is_right(const Judged& judged) {
   return judged.truth.gather(1, judged.scores.argmax(1, /*keepdim=*/true)).squeeze(1);
 }
 
-/// The mean distance between score and share over ten bins of scores, each counting by its scores.
+/// Of all scores, whichever label they are of.
 double calibration_error(const Judged& judged) {
-  const Tensor scores = judged.scores.flatten().to(torch::kFloat64), truth = judged.truth.flatten().to(torch::kFloat64);
-  const Tensor bins = (scores * kBins).floor().clamp(0, kBins - 1).to(torch::kInt64);
-  const auto sum = [&](const Tensor& values) {
-    return torch::zeros({kBins}, torch::kFloat64).scatter_add(0, bins, values);
-  };
-  return (sum(scores) - sum(truth)).abs().sum().item<double>() / static_cast<double>(scores.numel());
+  const Tensor scores = judged.scores.contiguous(), truth = judged.truth.contiguous();
+  Reliability reliability;
+  for (std::int64_t i = 0; i < scores.numel(); ++i) {
+    reliability.add(scores.const_data_ptr<float>()[i], truth.const_data_ptr<bool>()[i]);
+  }
+  return reliability.error();
 }
 
 /// Words put in, left out or changed: the edit distance.
