@@ -9,6 +9,7 @@
 #include "apps/product_json.h"
 #include "detail/csv.h"
 #include "detail/error.h"
+#include "detail/sentence.h"
 
 namespace trine {
 

@@ -12,6 +12,7 @@
 #include "apps/product_json.h"
 #include "detail/error.h"
 #include "detail/prefetch.h"
+#include "detail/sentence.h"
 #include "detail/sha256.h"
 #include "trine/apps/video_search.h"
 #include "trine/layers.h"

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "detail/error.h"
+#include "detail/sentence.h"
 
 namespace trine::detail {
 
@@ -98,11 +99,6 @@ Json json_of(const Product& product) {
           {"images", names(product.images)},
           {"audio", names(product.audio)},
           {"videos", names(product.videos)}};
-}
-
-std::string without_function(const std::string& sentence) {
-  const std::size_t end = sentence.find("] ");
-  return sentence.starts_with('[') && end != std::string::npos ? sentence.substr(end + 2) : sentence;
 }
 
 }  // namespace trine::detail

@@ -24,7 +24,4 @@ Product product_of(const char* who, const Json& json, const std::string& place, 
 /// All of it, so that `product_of` with an empty folder gives it back.
 Json json_of(const Product& product);
 
-/// An error's sentence without its "[function] ".
-std::string without_function(const std::string& sentence);
-
 }  // namespace trine::detail

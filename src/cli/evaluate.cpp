@@ -7,6 +7,9 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "detail/error.h"
+#include "detail/json.h"
+#include "detail/sentence.h"
 #include "load_features.h"
 #include "reliability.h"
 #include "tally.h"
@@ -20,6 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* kWho = "evaluate";
 constexpr std::int64_t kDeepest = 20;  ///< ranks behind count as not found; `trine search` re-ranks as many
 constexpr const char* kOverall = "all";
 
@@ -336,6 +340,20 @@ void refuse(const fs::path& path, const train::Sample& sample, const std::string
   throw std::runtime_error("[evaluate] " + path.string() + ", line " + std::to_string(sample.line) + ": " + why);
 }
 
+void read_lines(const fs::path& path, const std::function<void(const Json& line)>& take) {
+  constexpr std::uint64_t kMostBytes = 1u << 30;
+  bool any = false;
+  detail::read_json_lines(kWho, path, kMostBytes, [&](const Json& line, const std::string& place, std::size_t) {
+    any = true;
+    try {
+      take(line);
+    } catch (const std::exception& error) {
+      detail::failure(kWho, place, ": ", detail::without_function(error.what()));
+    }
+  });
+  if (!any) detail::failure(kWho, path.string(), " holds no line");
+}
+
 std::vector<train::Sample> read_queries(const fs::path& path, bool with_id) {
   std::vector<train::Sample> samples = train::read_manifest(path);
   for (const train::Sample& sample : samples) {
@@ -418,10 +436,13 @@ void add_evaluate(CLI::App& app) {
   CLI::Option* named =
       command
           ->add_option("--task", task.name,
-                       "Instead: measure a head, on lines with label (text says it for transcript) "
-                       "and text or audio; \"joy, surprise\" where two labels hold")
+                       "Instead: measure a head, on lines with label (text says it for transcript) and text, image or "
+                       "audio; \"joy, surprise\" where two labels hold. damage: intact or the kind, and severity, 0 to "
+                       "1. video: video and text, unlike (what it is not: {\"reversed\": TEXT}), shows (moments: "
+                       "[{\"text\", \"start\", \"end\"}])")
           ->type_name("NAME")
-          ->check(CLI::IsMember({"emotion", "emotion-labels", "intent", "sound", "transcript", "voice-emotion"}))
+          ->check(CLI::IsMember(
+              {"damage", "emotion", "emotion-labels", "intent", "sound", "transcript", "video", "voice-emotion"}))
           ->needs(manifest)
           ->excludes(folder)
           ->excludes(sample);
@@ -430,6 +451,16 @@ void add_evaluate(CLI::App& app) {
                    "Lines that --task learns from: examples of intents instead of the model's own, or texts that the "
                    "thresholds of emotions are chosen on (0.5 without)")
       ->type_name("MANIFEST")
+      ->needs(named);
+  command->add_option("--head", task.head, "A head for --task damage that DamageDetector saved, not the model's own")
+      ->type_name("FILE")
+      ->needs(named);
+  command
+      ->add_flag("--leave-out", task.leave_out,
+                 "Clips of each set (a speaker) by a head of --task sound or voice-emotion that is fitted on the other "
+                 "sets, not by the model's own")
+      ->needs(named);
+  command->add_flag("--no-temporal", task.no_temporal, "Videos of --task without the model of their frames' order")
       ->needs(named);
   command->callback([options] {
     const auto given = {options->manifest.empty(), options->retrieval.empty(), options->lacking.empty()};

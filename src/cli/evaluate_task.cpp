@@ -1,9 +1,12 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <initializer_list>
 #include <map>
-#include <stdexcept>
+#include <set>
 
+#include "apps/clip_head_fit.h"
+#include "detail/error.h"
 #include "evaluate.h"
 #include "figures.h"
 #include "trine/apps/emotion.h"
@@ -19,15 +22,9 @@ namespace {
 using torch::Tensor;
 using train::Sample;
 
+constexpr const char* kWho = "evaluate";
 constexpr const char* kOther = "out_of_scope";  ///< the label of texts with none of the intents
 constexpr const char* kBetween = ",";           ///< two labels that hold at once
-
-/// What was found of one task.
-struct Found {
-  std::vector<std::string> labels = {};
-  std::vector<Figure> figures = {};
-  Json more = Json::object();  ///< for --json
-};
 
 /// The lines of a manifest with their only input of `modality`, and a label where one is wanted.
 std::vector<Sample> read_labelled(const std::string& manifest, Modality modality, bool with_label) {
@@ -129,6 +126,27 @@ Found evaluate_clips(const TaskEvaluation& task,
   return {judged.labels, one_label_figures(judged), {{"labels", hits_of(judged)}}};
 }
 
+/// The clips of each set by a head of its own, which has not heard them.
+Found evaluate_without_set(const Embedder& model, const TaskEvaluation& task) {
+  std::vector<detail::ClipLabel> clips;
+  for (const Sample& sample : read_labelled(task.manifest, Modality::audio, true)) {
+    if (sample.set.empty()) refuse(task.manifest, sample, "\"set\" is missing, which --leave-out leaves out");
+    clips.push_back({std::filesystem::path(input_of(sample, Modality::audio)), sample.label, sample.set});
+  }
+  std::set<std::string> sets;
+  for (const detail::ClipLabel& clip : clips) sets.insert(clip.group);
+  if (sets.size() < 3) detail::failure(kWho, "--leave-out wants clips of three sets at least, got ", sets.size());
+  train::ProgressBar listening("listening", std::ssize(clips));
+  const detail::ClipLesson lesson =
+      detail::lesson_of(kWho, model, clips, [&](std::int64_t done) { listening.show(done); });
+  train::ProgressBar fitting("fitting", std::ssize(sets));
+  const Judged judged{
+      .labels = lesson.labels,
+      .scores = detail::nested_logits(lesson, [&](std::int64_t done) { fitting.show(done); }).softmax(1),
+      .truth = torch::nn::functional::one_hot(lesson.truth, std::ssize(lesson.labels)).to(torch::kBool)};
+  return {judged.labels, one_label_figures(judged), {{"labels", hits_of(judged)}}};
+}
+
 IntentClassifier intents_of(const Embedder& model, const TaskEvaluation& task) {
   if (task.fit.empty()) return IntentClassifier::load(model);
   std::map<std::string, std::vector<std::string>> examples;
@@ -194,6 +212,9 @@ Found evaluate(const CommonOptions& common, const TaskEvaluation& task) {
   }
   const Embedder model = load_model(common);
   if (task.name == "intent") return evaluate_intents(model, task);
+  if (task.name == "damage") return evaluate_damage(model, task);
+  if (task.name == "video") return evaluate_video(model, task);
+  if (task.leave_out) return evaluate_without_set(model, task);
   if (task.name == "sound") {
     return evaluate_clips(
         task, [sounds = SoundRecognizer::load(model)](const AudioInput& clip) { return sounds.recognize(clip); });
@@ -208,9 +229,16 @@ Found evaluate(const CommonOptions& common, const TaskEvaluation& task) {
 }  // namespace
 
 void evaluate_task(const CommonOptions& common, const TaskEvaluation& task) {
-  if (!task.fit.empty() && task.name != "intent" && !task.name.starts_with("emotion")) {
-    throw std::runtime_error("[evaluate] --fit is for intent, emotion and emotion-labels, not for " + task.name);
-  }
+  const auto only = [&](bool given, const char* option, std::initializer_list<const char*> names) {
+    if (!given || std::ranges::find(names, task.name) != names.end()) return;
+    std::string known;
+    for (const char* name : names) known += (known.empty() ? "" : ", ") + std::string(name);
+    detail::failure(kWho, option, " is for ", known, ", not for ", task.name);
+  };
+  only(!task.fit.empty(), "--fit", {"intent", "emotion", "emotion-labels"});
+  only(!task.head.empty(), "--head", {"damage"});
+  only(task.leave_out, "--leave-out", {"sound", "voice-emotion"});
+  only(task.no_temporal, "--no-temporal", {"video"});
   const Found found = evaluate(common, task);
   if (!common.json) return print(table_of(found.figures));
   Json whole{{"task", task.name}, {"manifest", task.manifest}, {"results", json_of(found.figures)}};

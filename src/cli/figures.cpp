@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "reliability.h"
 #include "trine/train/statistics.h"
@@ -167,6 +168,13 @@ std::vector<Figure> word_figures(const std::vector<std::string>& said, const std
   Figure wrong = resampled("word error rate", count, rate);
   wrong.count = words.sum().item<std::int64_t>();
   return {wrong, share("without a wrong word", (errors == 0).sum().item<std::int64_t>(), count)};
+}
+
+double correlation(const Tensor& a, const Tensor& b) {
+  const Tensor x = a.to(torch::kFloat64) - a.to(torch::kFloat64).mean();
+  const Tensor y = b.to(torch::kFloat64) - b.to(torch::kFloat64).mean();
+  const double size = std::sqrt(x.dot(x).item<double>() * y.dot(y).item<double>());
+  return size > 0 ? x.dot(y).item<double>() / size : 0;
 }
 
 Json json_of(const std::vector<Figure>& figures) {

@@ -56,6 +56,16 @@ std::vector<Figure> word_figures(const std::vector<std::string>& said, const std
 /// The words that `word_figures` compares.
 std::vector<std::string> compared_words(const std::string& text);
 
+/// How far two rows of N numbers rise together, -1 to 1; 0 where one of them is constant.
+double correlation(const torch::Tensor& a, const torch::Tensor& b);
+
+/// What was found of one task.
+struct Found {
+  std::vector<std::string> labels = {};
+  std::vector<Figure> figures = {};
+  Json more = Json::object();  ///< for --json
+};
+
 Json json_of(const std::vector<Figure>& figures);
 /// A table with a head.
 std::string table_of(const std::vector<Figure>& figures);

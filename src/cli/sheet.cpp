@@ -90,8 +90,8 @@ std::string clock_time(double seconds) {
   return text;
 }
 
-std::string contact_sheet(const WatchedVideo& video, const std::string& text, const std::vector<Moment>& moments,
-                          const torch::Tensor& scores) {
+std::string contact_sheet_svg(const WatchedVideo& video, const std::string& text, const std::vector<Moment>& moments,
+                              const torch::Tensor& scores) {
   const Image& first = video.thumbnails.at(0);
   const double picture = kCell * first.height / first.width;
   const double cell = picture + 4 * kLine + kGap;

@@ -60,8 +60,9 @@ void print_moments(const std::vector<Moment>& moments) {
 void run(Options options) {
   if (!options.sheet.empty() && options.text.empty())
     throw CLI::ValidationError("--sheet shows what --find found: give both");
-  if (!options.sheet.empty() && std::filesystem::path(options.sheet).extension() != ".svg") {
-    throw CLI::ValidationError("--sheet writes an SVG: its name must end in .svg");
+  const std::string kind = std::filesystem::path(options.sheet).extension().string();
+  if (!options.sheet.empty() && kind != ".svg" && kind != ".jpg" && kind != ".jpeg") {
+    throw CLI::ValidationError("--sheet writes an SVG or a JPEG: its name must end in .svg or .jpg");
   }
   if (!options.text.empty()) options.text = text_argument(options.text);
   const Embedder model = load_model(options);
@@ -85,10 +86,15 @@ void run(Options options) {
   }
   const std::vector<Moment> moments = search.find(video, options.text, options.find);
   if (!options.sheet.empty()) {
+    const torch::Tensor scores = search.scores(video, options.text);
     std::ofstream file(options.sheet, std::ios::binary);
-    if (!(file << contact_sheet(video, options.text, moments, search.scores(video, options.text))).flush()) {
-      throw std::runtime_error("[video] cannot write " + options.sheet);
+    if (kind == ".svg") {
+      file << contact_sheet_svg(video, options.text, moments, scores);
+    } else {
+      const std::vector<std::byte> bytes = contact_sheet_jpeg(video, moments, scores);
+      file.write(reinterpret_cast<const char*>(bytes.data()), std::ssize(bytes));
     }
+    if (!file.flush()) throw std::runtime_error("[video] cannot write " + options.sheet);
   }
   if (!options.json) {
     if (moments.empty()) return say("Nothing in it fits \"" + one_line(options.text) + "\".");

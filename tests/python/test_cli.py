@@ -553,6 +553,15 @@ def test_video_finds_moments(run, tmp_path):
     jpeg = base64.b64decode(images[0].get("href").removeprefix("data:image/jpeg;base64,"), validate=True)
     assert trine.read_image(jpeg).shape[1] == 440
     assert "A <red> apple" in [text.text for text in picture.iter(f"{namespace}text")]
+    sheet = tmp_path / "found.jpg"
+    done = run("video", WATCHED, "--find", "A <red> apple", "--min-score", "0", "--sheet", sheet, "--json", *options)
+    assert done.returncode == 0, done.said
+    pixels = trine.read_image(sheet).astype(int)
+    assert pixels.shape[1] == 4 * 440 + 3 * 16 + 2 * 24
+    thumbnail = trine.read_image(jpeg).astype(int)
+    rows = range(pixels.shape[0] - len(thumbnail))
+    apart = [abs(pixels[row : row + len(thumbnail), 24:464] - thumbnail).mean() for row in rows]
+    assert min(apart) < 3 and max(apart) > 20  # the first moment's picture stands on the left
     table = run("video", WATCHED, "--find", "apple", "--min-score", "0", *options).stdout.decode()
     assert table.startswith("#  from") and "0:00.0" in table
     told = run("video", WATCHED, *options).stdout.decode()

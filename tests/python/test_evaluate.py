@@ -5,7 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, make_voice, refused, save_wav
+from conftest import GOLDEN, make_picture, make_voice, refused, save_wav
+from PIL import Image
 
 import trine
 
@@ -140,6 +141,96 @@ def test_clips_that_are_heard(run, default_model, tmp_path):
     assert [row["top1"] for row in evaluate(run, "--hear", lines)["results"]] == [1.0]
 
 
+def test_damage_in_photos(run, model, model_directory, tmp_path):
+    rows = []
+    for seed in range(16):
+        pixels = make_picture(seed, 64, 48)
+        if damaged := seed % 2:
+            pixels[10 : 14 + seed, 20 : 24 + seed] = 0
+        Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
+        kind = ["hole", "burn"][seed // 2 % 2] if damaged else "intact"
+        rows.append({"image": f"{seed}.png", "label": kind, "severity": seed / 16 if damaged else 0, "set": f"by {seed % 4}"})
+    labels = [(row["label"], row["severity"]) if row["label"] != "intact" else "intact" for row in rows]
+    photos = [tmp_path / row["image"] for row in rows]
+    detector = trine.DamageDetector.fit(photos, labels, embedder=model, epochs=20, trained_on="squares")
+    detector.save(tmp_path / "head.safetensors")
+    detector = trine.DamageDetector(tmp_path / "head.safetensors", embedder=model)
+    found = [detector.inspect(photo) for photo in photos]
+    lines = write_lines(tmp_path / "lines.jsonl", rows)
+    report = evaluate(run, lines, "--task", "damage", "--head", tmp_path / "head.safetensors", "--model", model_directory)
+    seen = figures(report)
+
+    scores, truth = np.array([f.probability for f in found]), np.array([row["label"] != "intact" for row in rows])
+    above = [(a > b) + (a == b) / 2 for a in scores[truth] for b in scores[~truth]]
+    assert seen["area under the ROC curve"]["value"] == pytest.approx(np.mean(above))
+    assert seen["right at 0.7"]["value"] == pytest.approx(((scores > 0.7) == truth).mean())
+    assert seen["damage found at 0.7"]["value"] == pytest.approx((scores > 0.7)[truth].mean())
+    assert seen["intact left alone at 0.7"]["value"] == pytest.approx((scores <= 0.7)[~truth].mean())
+    told = [(row, f) for row, f in zip(rows, found) if row["label"] != "intact" and f.types]
+    assert len(told) > 2 and report["known"] == ["burn", "hole"]
+    kind = seen["kind, of damage found"]
+    assert kind["value"] == pytest.approx(np.mean([f.types[0].label == row["label"] for row, f in told]))
+    assert kind["chance"] == 0.5 and kind["count"] == len(told)
+    severities = np.array([(row["severity"], f.severity) for row, f in told]).T
+    assert seen["severity, correlation, of damage found"]["value"] == pytest.approx(np.corrcoef(severities)[0, 1], abs=1e-4)
+    assert sum(row["count"] for row in report["sets"]) == 16 and sum(row["alarms"] for row in report["sets"]) == (scores > 0.7).sum()
+
+
+def test_videos_and_what_is_said_of_them(run, tmp_path):
+    directory, clip = GOLDEN / "vision" / "clip", GOLDEN / "video" / "h264_aac_text.mp4"
+    texts = ["A red apple", "milk for two", "a blue door", "a horse"]
+    rows = [{"video": str(clip), "text": text, "unlike": {"told backwards": texts[i - 1]}} for i, text in enumerate(texts)]
+    rows[0].update(set="of fruit", shows=[{"text": "apple", "start": 0, "end": 0.5}, {"text": "apple", "start": 0.3, "end": 0.6}])
+    rows[1]["shows"] = [{"text": "milk", "start": 5, "end": 9}]
+    lines = write_lines(tmp_path / "lines.jsonl", rows)
+    report = evaluate(run, lines, "--task", "video", "--model", directory)
+    seen = figures(report)
+
+    search = trine.VideoSearch(trine.Embedder(directory))
+    video = search.watch(clip)
+    scores = search.embedder.embed_text(texts) @ video.vector
+    first = [bool((scores[i] >= scores).all()) for i in range(4)]
+    assert seen["own text first of 100 at most"]["value"] == pytest.approx(np.mean(first))
+    assert seen["own text first of 100 at most"]["chance"] == 0.25
+    assert seen["the same, of fruit"]["value"] == first[0] and seen["the same, of fruit"]["count"] == 1
+    before = [float(scores[i] > scores[i - 1]) for i in range(4)]
+    assert seen["own text before it: told backwards"]["value"] == pytest.approx(np.mean(before))
+    best = [search.find(video, text, k=1, min_score=0)[0].best for text in ("apple", "milk")]
+    assert seen["best moment shows it"]["value"] == pytest.approx((best[0] < 0.6) / 2)  # no moment lies after the end
+    assert seen["best moment shows it"]["chance"] == pytest.approx(0.6 / 2, abs=0.02) and not report["temporal"]
+
+    def of(**change):
+        row = {**rows[0], **change}
+        path = write_lines(tmp_path / "bad.jsonl", [{key: value for key, value in row.items() if value is not None}])
+        return run("evaluate", path, "--task", "video", "--model", directory)
+
+    refused(of(text=None), 'bad.jsonl, line 1: no "text"')
+    refused(of(unlike=["told backwards"]), 'line 1: "unlike" has an unexpected value')
+    refused(of(shows=[{"text": "apple", "start": 0}]), 'line 1: no "end"')
+    refused(of(video="nowhere.mp4"), "nowhere.mp4")
+
+
+def test_clips_without_their_own_speaker(run, default_model, tmp_path):
+    rows = []
+    for i in range(12):
+        speaker, low = f"speaker {i // 4}", i % 2
+        save_wav(tmp_path / f"{i}.wav", make_voice(0.4, pitch=(120 if low else 420) + 11 * i))
+        rows.append({"audio": f"{i}.wav", "label": "low" if low else "high", "set": speaker})
+    arguments = ("--task", "voice-emotion", "--leave-out")
+    report = evaluate(run, write_lines(tmp_path / "lines.jsonl", rows), *arguments)
+    assert report["known"] == ["high", "low"] and figures(report)["mean recall of the labels (UAR)"]["value"] == 1.0
+    assert figures(report)["accuracy"]["count"] == 12 and figures(report)["accuracy"]["chance"] == 0.5
+
+    for row in rows[8:]:  # the last speaker's are told the wrong way round: by the others' heads all of them
+        row["label"] = {"high": "low", "low": "high"}[row["label"]]
+    report = evaluate(run, write_lines(tmp_path / "lines.jsonl", rows), *arguments)
+    assert report["labels"]["high"]["right"] + report["labels"]["low"]["right"] <= 8
+
+    refused(run("evaluate", write_lines(tmp_path / "two.jsonl", rows[:8]), *arguments), "three sets at least, got 2")
+    del rows[3]["set"]
+    refused(run("evaluate", write_lines(tmp_path / "none.jsonl", rows), *arguments), 'line 4: "set" is missing')
+
+
 def test_what_is_refused(run, default_model, tmp_path):
     def of(rows, task, *more):
         return run("evaluate", write_lines(tmp_path / "lines.jsonl", rows), "--task", task, *more)
@@ -150,6 +241,12 @@ def test_what_is_refused(run, default_model, tmp_path):
     refused(of([{"audio": "a.wav", "label": "joy"}], "emotion"), 'line 1: "text" is wanted')
     refused(of(good, "intent"), 'line 1: no intent "joy"')
     refused(of(good, "sound", "--fit", tmp_path / "lines.jsonl"), "--fit is for intent")
+    refused(of(good, "intent", "--leave-out"), "--leave-out is for sound, voice-emotion, not for intent")
+    refused(of(good, "intent", "--no-temporal"), "--no-temporal is for video")
+    refused(of(good, "intent", "--head", "a.safetensors"), "--head is for damage")
+    refused(of(good, "damage"), 'lines.jsonl, line 1: no "image"')
+    refused(of([{"image": "a.png", "label": "hole", "severity": 2}], "damage"), "line 1: a severity must be 0 to 1")
+    refused(of([{"image": "nowhere.png", "label": "hole"}], "damage"), "nowhere.png")
     refused(of([{"audio": "a.wav"}], "transcript"), '"text" is wanted, what is said')
     refused(of([{"audio": "nowhere.wav", "label": "dog"}], "sound"), "nowhere.wav")
     assert run("evaluate", "--task", "emotion").returncode == 2

@@ -3,9 +3,10 @@
 
     python models/default/evaluation/head_manifests.py DATA OUT [--split val]
 
-DATA is the folder with intents/, text_emotion_goemotions/ and sounds_esc10/. OUT gets a file of JSON lines for each head:
+DATA is the folder with intents/, text_emotion_goemotions/, voice_emotion_emodb/ and sounds_esc10/. OUT gets a file of JSON lines for each head:
 help-desk.jsonl, and NAME.jsonl with what it is fitted on, NAME-fit.jsonl, of banking77, clinc150, emotion and
-emotion-labels; sound.jsonl is fold 5 of ESC-10, which training has not read (4 for val). `--split val` is for choices:
+emotion-labels; sound.jsonl is fold 5 of ESC-10, which training has not read (4 for val); voices.jsonl all of EmoDB with its
+speakers, for `--leave-out`. `--split val` is for choices:
 CLINC150's val, and of Banking77 and the help desk's examples each fifth, held out; thresholds of emotions are fitted on
 dev always, which is also what val measures them on. `intents.jsonl` beside this file was written before any result and
 before the examples of ../intents.json.
@@ -90,6 +91,11 @@ def main() -> None:
     sounds = sorted((data / "sounds_esc10").glob(f"*/{FOLD[split]}-*"))
     rows = [{"audio": str(path), "label": path.parent.name.replace("_", " ").lower()} for path in sounds]
     write_lines(out / "sound.jsonl", rows)
+    folder = data / "voice_emotion_emodb"
+    with open(folder / "clips.csv", newline="") as file:
+        clips = list(csv.DictReader(file))
+    rows = [{"audio": str(folder / c["path"]), "label": c["emotion"], "set": c["speaker"]} for c in clips]
+    write_lines(out / "voices.jsonl", rows)
 
 
 if __name__ == "__main__":

@@ -85,17 +85,22 @@ PYTHON
 
 "$python" models/default/evaluation/head_manifests.py "$data" "$out" --split "$split" >&2
 
-# measure_head NAME TASK: the rows of one head.
+"$python" models/default/train/damage_pictures.py --photos "$data/grocery" --split "$split" --seed 2 --out "$out/damage" >&2
+"$python" models/default/evaluation/render_clips.py "$data" "$corpus" "$out" --split "$split" >&2
+
+# measure_head MANIFEST TASK [OPTION]: the rows of one head.
 measure_head() {
-  local name=$1 fit=()
-  [ ! -f "$out/$name-fit.jsonl" ] || fit=(--fit "$out/$name-fit.jsonl")
-  echo "--- $name" >&2
-  "$build/bin/trine" evaluate "${model[@]}" "$out/$name.jsonl" --task "$2" "${fit[@]}" --json >"$out/$name.json"
-  "$python" - "$name" "$2" "$out/$name.json" <<'PYTHON'
+  local manifest=$out/$1.jsonl option=${3:-} fit=()  # options are words without blanks
+  local report=${manifest%.jsonl}$option.json
+  [ ! -f "$out/$1-fit.jsonl" ] || fit=(--fit "$out/$1-fit.jsonl")
+  echo "--- $1" >&2
+  "$build/bin/trine" evaluate "${model[@]}" "$manifest" --task "$2" "${fit[@]}" $option --json >"$report"
+  "$python" - "$1" "$2 $option" "$report" <<'PYTHON'
 import json
 import sys
 
 name, task, path = sys.argv[1:]
+task = task.strip()
 with open(path) as file:
     rows = json.load(file)["results"]
 for row in rows:
@@ -112,4 +117,11 @@ measure_head clinc150 intent
 measure_head emotion emotion
 measure_head emotion-labels emotion-labels
 measure_head sound sound
+measure_head voices voice-emotion --leave-out
+measure_head damage/pictures damage
+measure_head videos video
+measure_head videos video --no-temporal
+measure_head videos-told-otherwise video
+measure_head videos-silent video
+measure_head videos-uncaptioned video
 measure_head sentences transcript

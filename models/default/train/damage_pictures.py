@@ -9,8 +9,9 @@ the pictures are intact: photos as they are, or with a harmless change (sticker,
 by other algorithms in each split too. All pictures, changed or not, are saved as JPEG of a random quality, so that neither
 the copy nor its quality gives the answer away. Everything follows from the seed.
 
-Needs NumPy and Pillow. `OUT/pictures.jsonl` has a line per picture: image, type ("intact" or the damage), severity
-(0 to 1; its size and strength), renderer, photo. `--sheet` draws a row of examples of each renderer instead, to look at.
+Needs NumPy and Pillow. `OUT/pictures.jsonl` has a line per picture, as `trine evaluate --task damage` reads it: image, label
+("intact" or the damage), severity (0 to 1; its size and strength), set (the renderer), photo. `--sheet` draws a row of
+examples of each renderer instead, to look at.
 """
 
 from __future__ import annotations
@@ -830,7 +831,7 @@ def main() -> None:
         for number, (picture, photo) in enumerate(made):
             path = Path("pictures") / f"{number:06}.png"
             as_image(picture.pixels).save(options.out / path)
-            line = {"image": str(path), "type": picture.type, "severity": round(picture.severity, 4), "renderer": picture.renderer, "photo": photo}
+            line = {"image": str(path), "label": picture.type, "severity": round(picture.severity, 4), "set": picture.renderer, "photo": photo}
             manifest.write(json.dumps(line) + "\n")
 
 

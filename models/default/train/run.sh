@@ -45,13 +45,15 @@ export PYTHONPATH=$BUILD/python${PYTHONPATH:+:$PYTHONPATH} TRINE_MODEL=$PWD/$MOD
 "$PYTHON" $MODEL/evaluation/make_manifests.py "$DATA" "$WORK/corpus" "$WORK/val" --split val
 "$PYTHON" $MODEL/train/fit_hearing.py "$WORK/val"
 
+step "emotions of voices, and sounds"
+"$BUILD/bin/train_clip_heads" --model $MODEL --data "$DATA" | tee "$WORK/clip-heads.log"
+
 if "$PYTHON" -c "import safetensors, transformers" 2>"$WORK/import.log"; then
-  step "emotions and sounds"
+  step "emotions of texts"
   "$PYTHON" $MODEL/train/train_text_emotion.py --encoder "$TEXT" --data "$DATA/text_emotion_goemotions" \
     --run "$WORK/text-emotion" --out $MODEL/emotion-text.safetensors | tee "$WORK/text-emotion.jsonl"
-  "$PYTHON" $MODEL/train/train_clip_heads.py --encoder "$AUDIO" --data "$DATA" --out $MODEL | tee "$WORK/clip-heads.log"
 else
-  echo "The heads for emotions and sounds stay as they are: training them needs transformers ($PYTHON -m pip install transformers)." >&2
+  echo "The head for emotions of texts stays as it is: training it needs transformers ($PYTHON -m pip install transformers)." >&2
 fi
 
 step "calibration"
