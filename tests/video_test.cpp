@@ -53,7 +53,7 @@ std::vector<Golden> golden_clips() {
     clip.strip = trine::read_image(kGolden / (clip.file + ".png"));
     clips.push_back(clip);
   }
-  EXPECT_EQ(clips.size(), 16u);
+  EXPECT_EQ(clips.size(), 17u);
   return clips;
 }
 

@@ -14,7 +14,7 @@ namespace {
 
 // Pixels.
 constexpr int kMargin = 24, kGap = 16, kCurveHeight = 120, kColumns = 4;
-constexpr int kDigitWidth = 9, kDigitHeight = 17, kStroke = 3, kSpace = 4;
+constexpr int kDigitWidth = 11, kDigitHeight = 21, kStroke = 3, kSpace = 5;
 constexpr int kLabelHeight = kDigitHeight + 2 * kSpace;
 constexpr int kQuality = 90;
 

@@ -271,9 +271,19 @@ class Decoding {
       return (stream.disposition & AV_DISPOSITION_ATTACHED_PIC) == 0;
     });
     if (pictures_ < 0) throw Refused{"it has no picture track; read_audio reads the sound of such a file"};
-    const std::int64_t start = container.format().start_time;
-    origin_ = start == AV_NOPTS_VALUE ? 0 : static_cast<double>(start) / AV_TIME_BASE;
+    origin_ = beginning(container.format().start_time, container.stream(pictures_));
     return opened;
+  }
+
+  /// The time that counts as 0: when the first stream begins, or the pictures if they come so soon after it that only
+  /// what a coder of sound puts before the first one lies between.
+  static double beginning(std::int64_t first, const AVStream& pictures) {
+    constexpr double kPriming = 0.1;  // seconds
+    const bool known = pictures.start_time != AV_NOPTS_VALUE;
+    const double shown = known ? static_cast<double>(pictures.start_time) * av_q2d(pictures.time_base) : 0;
+    if (first == AV_NOPTS_VALUE) return shown;
+    const double start = static_cast<double>(first) / AV_TIME_BASE;
+    return known && shown - start < kPriming ? shown : start;
   }
 
   static const std::string& decoders() {

@@ -31,10 +31,9 @@ step "speech head"
   --out "$WORK/head.safetensors" | tee -a "$WORK/speech.jsonl"
 
 step "the speech encoder's last blocks"
-grep -qs bf16 /proc/cpuinfo && BF16=--bf16 || BF16=
 "$BUILD/bin/tune_speech" --encoder "$AUDIO" --text-encoder "$TEXT" --catalogue $MODEL/catalogue.jsonl \
   --corpus "$WORK/corpus" --noise "$DATA/sounds_esc10" --head "$WORK/head.safetensors" --run "$WORK/speech-tower" \
-  --out $MODEL/audio.safetensors $BF16 | tee -a "$WORK/speech-tower.jsonl"
+  --out $MODEL/audio.safetensors | tee -a "$WORK/speech-tower.jsonl"
 
 step "catalogue with picture vectors"
 "$PYTHON" $MODEL/train/add_pictures.py $MODEL/catalogue.jsonl "$DATA/grocery" > "$WORK/catalogue.jsonl"

@@ -2,10 +2,7 @@
 // disturbed anew each time, most of them loudly: what noise does to the features is mended where it happens.
 //
 // A round hears every clip that means a product three times and a third of the others once. Everything random depends
-// on seed and step alone, so a killed run goes on from its last round with the same result. On processors with a fast
-// bf16 unit --bf16 halves the time.
-
-#include <ATen/autocast_mode.h>
+// on seed and step alone, so a killed run goes on from its last round with the same result.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -36,25 +33,6 @@ struct Options : SpeechOptions {
   double head_rate = 3e-4;
   double weight_decay = 0.02;
   double dropout = 0.1;
-  bool bf16 = false;
-};
-
-/// Matrix products in bf16 while it lives.
-class Autocast {
- public:
-  explicit Autocast(bool on) : before_(at::autocast::is_autocast_enabled(at::kCPU)) {
-    at::autocast::set_autocast_dtype(at::kCPU, torch::kBFloat16);
-    at::autocast::set_autocast_enabled(at::kCPU, on);
-  }
-  ~Autocast() {
-    at::autocast::clear_cache();
-    at::autocast::set_autocast_enabled(at::kCPU, before_);
-  }
-  Autocast(const Autocast&) = delete;
-  Autocast& operator=(const Autocast&) = delete;
-
- private:
-  bool before_;
 };
 
 /// The encoder's last blocks and the head.
@@ -96,7 +74,7 @@ class SpeechTower : public torch::nn::Module {
     const std::int64_t odd = steps.size(1) % 2;
     const Tensor real = torch::constant_pad_nd(mask, {0, odd}).unflatten(1, {-1, 2});
     const Tensor features = torch::constant_pad_nd(
-        encoder_->finish(steps, frozen_blocks_, mask).to(torch::kFloat32) * mask.unsqueeze(-1), {0, 0, 0, odd});
+        encoder_->finish(steps, frozen_blocks_, mask) * mask.unsqueeze(-1), {0, 0, 0, odd});
     const Tensor pairs = features.unflatten(1, {-1, 2}).sum(2) / real.sum(2).clamp_min(1).unsqueeze(-1);
     Tensor pair_mask = real.any(2);
     if (random != nullptr) mask_time(pair_mask, *random);
@@ -209,17 +187,14 @@ int run(const Options& options) {
   trainer.resume();
 
   std::vector<Heard> validation;
-  {
-    const Autocast autocast(options.bf16);
-    const auto add = [&](const char* name, const char* set, std::optional<double> decibels) {
-      validation.push_back(hear(name, set, decibels, *tower, clips, val_noise, options));
-    };
-    add("products", "products", std::nullopt);
-    add("products_10dB", "products", 10.0);
-    add("products_0dB", "products", 0.0);
-    add("products_-5dB", "products", -5.0);
-    add("clinc", "clinc", std::nullopt);
-  }
+  const auto add = [&](const char* name, const char* set, std::optional<double> decibels) {
+    validation.push_back(hear(name, set, decibels, *tower, clips, val_noise, options));
+  };
+  add("products", "products", std::nullopt);
+  add("products_10dB", "products", 10.0);
+  add("products_0dB", "products", 0.0);
+  add("products_-5dB", "products", -5.0);
+  add("clinc", "clinc", std::nullopt);
   const auto report = [&](const std::string& when) {
     const std::shared_ptr<SpeechTower> averaged =
         std::make_shared<SpeechTower>(options, targets.titles.vectors.size(1));
@@ -253,7 +228,6 @@ int run(const Options& options) {
         of_batch.push_back(&clips[heard[i]]);
       }
       at::parallel_for(0, options.batch, 1, [&](std::int64_t first, std::int64_t last) {
-        const Autocast autocast(options.bf16);  // threads have their own
         for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i) {
           sequences[i] = disturbed(*tower, *of_batch[i], train_noise, options, step, i);
         }
@@ -261,12 +235,7 @@ int run(const Options& options) {
       const auto [batch, mask] = padded(sequences);
       std::mt19937_64 random(options.seed * 1'000'000 + step);
       torch::manual_seed(random());  // dropout
-      Tensor vectors;
-      {
-        const Autocast autocast(options.bf16);
-        vectors = tower->finish(batch, mask, &random);
-      }
-      trainer.step(speech_loss(vectors, of_batch, targets));
+      trainer.step(speech_loss(tower->finish(batch, mask, &random), of_batch, targets));
       bar.show(trainer.step_count(), "round " + std::to_string(number + 1));
     }
     trainer.save();
@@ -291,7 +260,6 @@ int main(int argc, char** argv) {
   app.add_option("--frozen-blocks", options.frozen_blocks, "of the encoder, left as they are")->capture_default_str();
   app.add_option("--encoder-rate", options.encoder_rate, "highest learning rate of the encoder")->capture_default_str();
   app.add_option("--head-rate", options.head_rate, "highest learning rate of the head")->capture_default_str();
-  app.add_flag("--bf16", options.bf16, "matrix products in bf16");
   CLI11_PARSE(app, argc, argv);
   try {
     return run(options);
