@@ -21,6 +21,7 @@
 #include "encoders/videos.h"
 #include "encoders/windows.h"
 #include "linear/choose.h"
+#include "place.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/open_clip.h"
@@ -84,6 +85,7 @@ struct Embedder::Impl {
   Linear text_projection{nullptr};
   SpeechHead speech_head{nullptr};
 
+  detail::Place where;                   ///< of the encoders, and of what follows them
   std::map<Modality, fs::path> folders;  ///< of the encoders
   bool trims = false;                    ///< silence, and levels: what the head of a model of ours was trained on
 
@@ -328,9 +330,13 @@ struct Embedder::Impl {
     detail::write_atomically(kWho, to / "config.json", [&](std::ostream& out) { out << written.dump(2) << '\n'; });
   }
 
-  Tensor projected(const Tensor& features) const {
-    return image_projection.is_empty() ? features : Linear(image_projection)->forward(features);
+  /// What a linear layer makes of features, where there is one.
+  Tensor through(const Linear& projection, const Tensor& features) const {
+    if (projection.is_empty()) return features;
+    return where.run([&](const Tensor& x) { return projection->forward(x); }, features);
   }
+
+  Tensor projected(const Tensor& features) const { return through(image_projection, features); }
 
   /// Pictures -> (N, dim), not normalised
   Tensor features_of(const char* who, const std::vector<ImageInput>& images, std::int64_t batch_size,
@@ -392,8 +398,7 @@ struct Embedder::Impl {
 
   /// Unit vectors of texts that fit, and of what is cut of those that do not. -> (N, dim)
   Tensor encode(const std::string& prompt, const std::vector<std::string>& texts) const {
-    const Tensor features = text->encode_after(prompt, texts);
-    return normalise(text_projection.is_empty() ? features : text_projection->forward(features));
+    return normalise(through(text_projection, text->encode_after(prompt, texts)));
   }
 
   /// What of a text goes through the encoder, in pieces.
@@ -453,7 +458,8 @@ struct Embedder::Impl {
     const Tensor steps = audio->encode(window);
     if (speech_head.is_empty()) return normalise(steps.mean(0));
     const Tensor pairs = mean_of_pairs(steps).unsqueeze(0);
-    return normalise(SpeechHead(speech_head)->forward(pairs, torch::ones({1, pairs.size(1)}, torch::kBool))[0]);
+    const auto pool = [&](const Tensor& x, const Tensor& mask) { return SpeechHead(speech_head)->forward(x, mask); };
+    return normalise(where.run(pool, pairs, torch::ones({1, pairs.size(1)}, torch::kBool))[0]);
   }
 
   /// A spoken clip -> (dim), of unit length
@@ -551,12 +557,13 @@ std::int64_t Embedder::dim() const { return impl_->dim; }
 bool Embedder::supports(Modality modality) const { return impl_->has(modality); }
 const fs::path& Embedder::directory() const { return impl_->directory; }
 const std::string& Embedder::name() const { return impl_->name; }
+torch::Device Embedder::device() const { return impl_->where.device(); }
 
 std::string Embedder::fingerprint() const {
   detail::Sha256 sum;
   for (const auto& [key, value] : describe()) {
     const bool plain = key.ends_with(".precision") && value == to_string(Precision::fp32);  // as it always was
-    if (key != "model" && !plain) sum.add(key + '\0' + value + '\0');  // the same under another name
+    if (key != "model" && key != "device" && !plain) sum.add(key + '\0' + value + '\0');  // the same under another name
   }
   for (const fs::path& source : impl_->sources) {
     const bool folder = fs::is_directory(source);
@@ -569,7 +576,7 @@ std::string Embedder::fingerprint() const {
     std::map<std::string, Tensor> tensors = impl_->changed(modality);
     if (const auto head = impl_->head_of(modality)) tensors.merge(state_dict(*head));
     for (const auto& [name, tensor] : tensors) {
-      const Tensor whole = tensor.contiguous();
+      const Tensor whole = tensor.detach().cpu().contiguous();
       sum.add(name + '\0');
       sum.add(std::span(static_cast<const std::byte*>(whole.const_data_ptr()), whole.nbytes()));
     }
@@ -824,7 +831,8 @@ std::vector<std::int32_t> Embedder::tokenize(const std::string& text) const {
 }
 
 Description Embedder::describe() const {
-  Description lines{{"model", impl_->name}, {"dimensions", std::to_string(dim())}};
+  Description lines{
+      {"model", impl_->name}, {"dimensions", std::to_string(dim())}, {"device", impl_->where.device().str()}};
   const auto add = [&](Modality modality, const Description& parts) {
     const std::string prefix = std::string(to_string(modality)) + ".";
     for (const auto& [key, value] : detail::with_sources(impl_->folders.at(modality), modality, parts)) {

@@ -2,9 +2,11 @@
 
 #include <cmath>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "linear/attention.h"
 #include "linear/norm.h"
+#include "place.h"
 
 namespace trine {
 
@@ -75,6 +77,16 @@ Tensor checked(const Checkpoint& checkpoint, const std::string& name, const Tens
   return found;
 }
 
+/// Gives a tensor of a module its values, on the device of this thread's LoadDevice.
+void place(Tensor& tensor, const Tensor& values) {
+  const Tensor there = values.to(detail::load_device());
+  if (there.is_meta()) {  // set_data leads from a device to another, not to the one without values
+    tensor.unsafeGetTensorImpl()->shallow_copy_from(there.getIntrusivePtr());
+  } else {
+    tensor.set_data(there);
+  }
+}
+
 }  // namespace
 
 LinearImpl::LinearImpl(std::int64_t in, std::int64_t out, bool with_bias)
@@ -106,7 +118,9 @@ Conv1dImpl::Conv1dImpl(std::int64_t in, std::int64_t out, std::int64_t kernel, s
       stride(stride_),
       padding(padding_) {}
 
-Tensor Conv1dImpl::forward(const Tensor& x) const { return torch::conv1d(x, weight, bias, stride, padding); }
+Tensor Conv1dImpl::forward(const Tensor& x) const {
+  return detail::convolve(x, weight, bias, {stride}, {padding}, {1});
+}
 
 Conv2dImpl::Conv2dImpl(std::int64_t in, std::int64_t out, Pair kernel, Pair stride_, Pair padding_)
     : weight(register_parameter("weight", torch::empty({out, in, kernel[0], kernel[1]}))),
@@ -114,7 +128,7 @@ Conv2dImpl::Conv2dImpl(std::int64_t in, std::int64_t out, Pair kernel, Pair stri
       stride(stride_),
       padding(padding_) {}
 
-Tensor Conv2dImpl::forward(const Tensor& x) const { return torch::conv2d(x, weight, bias, stride, padding); }
+Tensor Conv2dImpl::forward(const Tensor& x) const { return detail::convolve(x, weight, bias, stride, padding, {1, 1}); }
 
 AttentionPoolingImpl::AttentionPoolingImpl(std::int64_t dim, std::int64_t num_heads) : num_heads_(num_heads) {
   if (num_heads < 1 || dim % num_heads != 0) {
@@ -164,10 +178,10 @@ Tensor load_tensor(const Checkpoint& checkpoint, const std::string& name) {
 
 void load_weights(torch::nn::Module& module, const Checkpoint& checkpoint, const std::string& prefix) {
   for (auto& item : module.named_parameters()) {
-    item.value().set_data(checked(checkpoint, prefix + item.key(), item.value()));
+    place(item.value(), checked(checkpoint, prefix + item.key(), item.value()));
   }
   for (auto& item : module.named_buffers()) {
-    item.value().set_data(checked(checkpoint, prefix + item.key(), item.value()));
+    place(item.value(), checked(checkpoint, prefix + item.key(), item.value()));
   }
 }
 

@@ -168,11 +168,12 @@ TEST(Precision, ActivationsEndInZeroOrANormalNumber) {
 }
 
 TEST(Precision, NamesAreReadAndWritten) {
-  for (const Precision each : {Precision::automatic, Precision::fp32, Precision::bf16, Precision::int8}) {
+  for (const Precision each :
+       {Precision::automatic, Precision::fp32, Precision::bf16, Precision::int8, Precision::fp16}) {
     EXPECT_EQ(trine::precision(trine::to_string(each)), each);
   }
   EXPECT_EQ(refusal<std::invalid_argument>([] { trine::precision("fp64"); }),
-            "[LoadPrecision] precision is \"fp64\", wanted auto, fp32, bf16 or int8");
+            "[LoadPrecision] precision is \"fp64\", wanted auto, fp32, bf16, int8 or fp16");
   for (const double accuracy : {-0.1, 1.1, std::nan("")}) {
     EXPECT_NE(refusal<std::invalid_argument>([&] { LoadPrecision(Precision::automatic, accuracy); }).find("accuracy"),
               std::string::npos);

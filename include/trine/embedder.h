@@ -115,8 +115,10 @@ class TRINE_API Embedder {
   const std::filesystem::path& directory() const;
   /// Of the model; an index remembers which model made its vectors.
   const std::string& name() const;
-  /// 64 hexadecimal digits of all that decides the vectors: the files of the model and of its encoders, describe(), and
-  /// the weights that are no longer those of the files. Reads all of them.
+  /// Where its encoders compute, as a LoadDevice said. Vectors are given on the CPU.
+  torch::Device device() const;
+  /// 64 hexadecimal digits of all that decides the vectors: the files of the model and of its encoders, describe() but
+  /// for the device, and the weights that are no longer those of the files. Reads all of them.
   std::string fingerprint() const;
 
   /// One input -> (dim), of unit length.

@@ -13,6 +13,7 @@
 
 // 2. samples become features
 #include "trine/checkpoint.h"
+#include "trine/device.h"
 #include "trine/layers.h"
 #include "trine/precision.h"
 

@@ -1,4 +1,5 @@
 #include "trine/encoders/classifier.h"
+#include "trine/device.h"
 #include "trine/precision.h"
 
 #include "module.h"
@@ -9,11 +10,14 @@ void bind_classifier(py::module_& m) {
   py::class_<Classifier>(m, "Classifier")
       .def_static(
           "load",
-          [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+          [](const std::filesystem::path& directory, const std::string& name, double accuracy,
+             const std::string& where) {
+            const LoadDevice there(device(where));
             const LoadPrecision scope(precision(name), accuracy);
             return Classifier::load(directory);
           },
-          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999, NoGil())
+          py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999, py::arg("device") = "cpu",
+          NoGil())
       .def_property_readonly("modality", &Classifier::modality)
       .def_property_readonly("labels", &Classifier::labels)
       .def_property_readonly("function", [](const Classifier& self) { return to_string(self.function()); })

@@ -2,6 +2,7 @@
 
 #include <span>
 
+#include "trine/device.h"
 #include "trine/encoders/gradients.h"
 #include "trine/precision.h"
 
@@ -103,12 +104,14 @@ void bind_embedder(py::module_& m) {
       .def_static(
           "load",
           [](const std::filesystem::path& directory, const std::string& name, double accuracy,
-             const std::optional<std::vector<Modality>>& modalities) {
+             const std::optional<std::vector<Modality>>& modalities, const std::string& where) {
+            const LoadDevice there(device(where));
             const LoadPrecision scope(precision(name), accuracy);
             return modalities ? Embedder::load(directory, *modalities) : Embedder::load(directory);
           },
           py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999,
-          py::arg("modalities") = py::none(), NoGil())
+          py::arg("modalities") = py::none(), py::arg("device") = "cpu", NoGil())
+      .def_property_readonly("device", [](const Embedder& self) { return self.device().str(); })
       .def_property_readonly("dim", &Embedder::dim)
       .def_property_readonly("modalities", &Embedder::modalities)
       .def_property_readonly("directory", &Embedder::directory)

@@ -1,5 +1,6 @@
 #include "trine/encoders/encoder.h"
 
+#include "trine/device.h"
 #include "trine/encoders/clap.h"
 #include "trine/encoders/pe_audio_video.h"
 #include "trine/encoders/video.h"
@@ -121,25 +122,27 @@ void bind_encoders(py::module_& m) {
 
   m.def(
       "load_encoder",
-      [](const std::filesystem::path& directory, const std::string& name, double accuracy) {
+      [](const std::filesystem::path& directory, const std::string& name, double accuracy, const std::string& where) {
         return load([&] {
+          const LoadDevice there(device(where));
           const LoadPrecision scope(precision(name), accuracy);
           return load_encoder(directory);
         });
       },
-      py::arg("directory"), py::arg("precision") = "fp32",
-      py::arg("accuracy") = 0.999);  // trine.load_encoder says what it does
+      py::arg("directory"), py::arg("precision") = "fp32", py::arg("accuracy") = 0.999,
+      py::arg("device") = "cpu");  // trine.load_encoder says what it does
 
   m.def(
       "load_clap",
       [](const std::filesystem::path& directory, bool whole_clips, std::optional<std::uint32_t> seed,
-         bool fuse_short_clips) {
+         bool fuse_short_clips, const std::string& where) {
         return load([&] {
+          const LoadDevice there(device(where));
           return load_clap(directory, {.whole_clips = whole_clips, .seed = seed, .fuse_short_clips = fuse_short_clips});
         });
       },
       py::arg("directory"), py::kw_only(), py::arg("whole_clips") = false, py::arg("seed") = py::none(),
-      py::arg("fuse_short_clips") = true,
+      py::arg("fuse_short_clips") = true, py::arg("device") = "cpu",
       R"(The towers of a CLAP directory, as `load_encoder` gives them, with a say in what becomes of a clip.
 
 - whole_clips: one vector of a clip of up to an hour, as the reference takes it: the fusion of the whole and three pieces
@@ -148,6 +151,7 @@ void bind_encoders(py::module_& m) {
 - seed: that of numpy.random.seed before each clip.
 - fuse_short_clips: a clip that fits the window is fused with copies of itself, as the reference does where it is alone in
   its batch; False: never.
+- device: where it computes, as at `Embedder`.
 
 >>> clap = trine.load_clap("clap-htsat-fused", whole_clips=True)            # doctest: +SKIP
 >>> clap.audio.encode(trine.read_audio("rain.wav", sample_rate=0)).shape    # doctest: +SKIP
@@ -156,7 +160,8 @@ torch.Size([1, 512]))");
   py::class_<PeAudioVideo>(m, "PeAudioVideo")
       .def_static(
           "load",
-          [](const std::filesystem::path& directory, double max_seconds) {
+          [](const std::filesystem::path& directory, double max_seconds, const std::string& where) {
+            const LoadDevice there(device(where));
             return PeAudioVideo::load(directory, {.max_seconds = max_seconds});
           },
           NoGil())

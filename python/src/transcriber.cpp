@@ -1,4 +1,5 @@
 #include "trine/encoders/transcriber.h"
+#include "trine/device.h"
 
 #include "module.h"
 
@@ -38,7 +39,13 @@ void bind_transcriber(py::module_& m) {
       });
 
   py::class_<Transcriber>(m, "Transcriber")
-      .def_static("load", py::overload_cast<const std::filesystem::path&>(&Transcriber::load), NoGil())
+      .def_static(
+          "load",
+          [](const std::filesystem::path& directory, const std::string& where) {
+            const LoadDevice there(device(where));
+            return Transcriber::load(directory);
+          },
+          py::arg("directory"), py::arg("device") = "cpu", NoGil())
       .def_property_readonly("multilingual", &Transcriber::multilingual)
       .def_property_readonly("languages", &Transcriber::languages)
       .def_property_readonly("window_seconds", &Transcriber::window_seconds)

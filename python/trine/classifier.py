@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from . import _hub, _inputs, _trine
 from .embedder import Description, _Bar, _check_batch_size, _named, _warn_if_cut
 
@@ -31,7 +33,8 @@ class Classifier:
 
     Scores are those of transformers' pipelines: shares that sum to 1 (`function` "softmax"), each label on its own in 0
     to 1 ("sigmoid": a `problem_type` of several labels, or a single label), or the network's output as it is ("none":
-    regression). They do not depend on the batch or the number of threads. `precision` and `accuracy` as at `Embedder`.
+    regression). They do not depend on the batch or the number of threads. `precision`, `accuracy` and
+    `device` as at `Embedder`.
     """
 
     def __init__(
@@ -42,9 +45,10 @@ class Classifier:
         local_files_only: bool = False,
         precision: str = "fp32",
         accuracy: float = 0.999,
+        device: str | torch.device = "cpu",
     ) -> None:
         directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.Classifier.load(directory, precision, accuracy)
+        self._model = _trine.Classifier.load(directory, precision, accuracy, str(device))
 
     def predict(self, inputs: Any, *, batch_size: int = 32, show_progress_bar: bool = False) -> Any:
         """An input -> {label: score}, a list of them -> a list of these; labels in the order of their ids.

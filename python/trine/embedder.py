@@ -59,7 +59,11 @@ class Embedder:
 
     `precision`: what the encoders' linear layers compute with: "fp32", "bf16", "int8", or "auto" for the fastest on this
     machine that keeps a cosine of `accuracy` to fp32, layer by layer; `describe()` says which. RuntimeError where this
-    machine does not compute in it.
+    machine does not compute in it. On CUDA "fp16" takes the place of "int8".
+
+    `device`: where the encoders compute, as torch names it: "cpu", "cuda", "cuda:1", a torch.device, or "auto" for CUDA
+    where there is any. Inputs are decoded and prepared on the CPU, and vectors are given there. RuntimeError for a device
+    that is not there.
 
     `modalities`: only the towers of these are read, which takes less time and memory; the model is as if it lacked the
     others.
@@ -77,13 +81,14 @@ class Embedder:
         precision: str = "fp32",
         accuracy: float = 0.999,
         modalities: Iterable[str] | None = None,
+        device: str | torch.device = "cpu",
     ) -> None:
         if model is None:
             directory = _default_directory()
         else:
             directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
         wanted = None if modalities is None else [_inputs.choice(m, "modality", _inputs.MODALITIES) for m in modalities]
-        self._model = _trine.Embedder.load(directory, precision, accuracy, wanted)
+        self._model = _trine.Embedder.load(directory, precision, accuracy, wanted, str(device))
 
     def embed_image(
         self,
@@ -361,6 +366,15 @@ class Embedder:
     def dim(self) -> int:
         """Length of the vectors."""
         return self._model.dim
+
+    @property
+    def device(self) -> torch.device:
+        """Where the encoders compute. Vectors are given on the CPU.
+
+        >>> trine.Embedder(device="auto").device                                    # doctest: +SKIP
+        device(type='cuda', index=0)
+        """
+        return torch.device(self._model.device)
 
     @property
     def name(self) -> str:

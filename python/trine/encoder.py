@@ -18,21 +18,22 @@ def load_encoder(
     local_files_only: bool = False,
     precision: str = "fp32",
     accuracy: float = 0.999,
+    device: str | torch.device = "cpu",
 ) -> _trine.ImageEncoder | _trine.TextEncoder | _trine.AudioEncoder | _trine.Encoders:
     """The encoder that a checkpoint holds: ImageEncoder, TextEncoder or AudioEncoder, or Encoders of several.
 
     It gives the features themselves, before any head; `Embedder` is what puts them into one space.
 
     `model`: a directory, or "org/name" on the Hugging Face Hub, at `revision`, with `local_files_only` from its cache
-    alone. FileNotFoundError for what is not there, RuntimeError for what cannot be read. `precision` and `accuracy` as at
-    `Embedder`.
+    alone. FileNotFoundError for what is not there, RuntimeError for what cannot be read. `precision`, `accuracy` and
+    `device` as at `Embedder`.
 
     >>> encoder = trine.load_encoder("all-MiniLM-L6-v2")        # doctest: +SKIP
     >>> encoder.encode(["the red one"]).shape                   # doctest: +SKIP
     torch.Size([1, 384])
     """
     directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-    return _trine.load_encoder(directory, precision, accuracy)
+    return _trine.load_encoder(directory, precision, accuracy, str(device))
 
 
 class Encoder:
@@ -43,8 +44,8 @@ class Encoder:
     torch.Size([105, 384])
 
     `directory`: the checkpoint of an encoder, or "org/name" on the Hugging Face Hub, at `revision`, with
-    `local_files_only` from its cache alone. `modality`: which tower, where it holds several (CLIP, SigLIP). Inputs, `precision`
-    and `accuracy` are those of `Embedder`.
+    `local_files_only` from its cache alone. `modality`: which tower, where it holds several (CLIP, SigLIP). Inputs,
+    `precision`, `accuracy` and `device` are those of `Embedder`.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class Encoder:
         local_files_only: bool = False,
         precision: str = "fp32",
         accuracy: float = 0.999,
+        device: str | torch.device = "cpu",
     ) -> None:
         self.directory: Path = _hub.locate(_inputs.path(directory), revision=revision, local_files_only=local_files_only)
-        loaded = _trine.load_encoder(self.directory, precision, accuracy)
+        loaded = _trine.load_encoder(self.directory, precision, accuracy, str(device))
         kinds = {"image": _trine.ImageEncoder, "text": _trine.TextEncoder, "audio": _trine.AudioEncoder}
         towers = {m: t for m, kind in kinds.items() if isinstance(t := getattr(loaded, m, loaded), kind)}
         if modality is None and len(towers) > 1:

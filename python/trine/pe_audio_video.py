@@ -24,7 +24,7 @@ class PeAudioVideo:
 
     `model`: a directory, or "org/name" on the Hugging Face Hub at `revision`, of the model_type "pe_audio_video", or
     "pe_audio" or "pe_video", which have the part of it that their names say. `max_seconds`: the longest clip; one second
-    takes about 50 MB. `Embedder` takes the same directories, for vectors of unit length in one space.
+    takes about 50 MB. `device` as at `Embedder`, which takes the same directories, for vectors of unit length in one space.
     """
 
     def __init__(
@@ -32,11 +32,12 @@ class PeAudioVideo:
         model: _inputs.PathLike,
         *,
         max_seconds: float = 30.0,
+        device: str | torch.device = "cpu",
         revision: str | None = None,
         local_files_only: bool = False,
     ) -> None:
         self.directory: Path = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.PeAudioVideo.load(self.directory, max_seconds)
+        self._model = _trine.PeAudioVideo.load(self.directory, max_seconds, str(device))
 
     def embed(
         self, *, audio: _inputs.AudioLike | None = None, video: Any = None, text: str | list[str] | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from . import _hub, _inputs, _trine
 from .embedder import Description, _Bar, _default_directory, _named
 
@@ -19,6 +21,7 @@ class Transcriber:
 
     `model`: nothing for that of the default model (fetched when it is not there yet); a directory, which is a Whisper
     checkpoint or a model of ours that names one for its audio; or "org/name" on the Hugging Face Hub, at `revision`.
+    `device` as at `Embedder`.
 
     Decoding is greedy; tokens equal those of transformers' `generate` with the same generation_config.json. What differs
     on purpose: windows end with the clip and not with its padding; a run of tokens that comes again and again is cut to
@@ -27,13 +30,18 @@ class Transcriber:
     """
 
     def __init__(
-        self, model: _inputs.PathLike | None = None, *, revision: str | None = None, local_files_only: bool = False
+        self,
+        model: _inputs.PathLike | None = None,
+        *,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
     ) -> None:
         if model is None:
             directory = _default_directory()
         else:
             directory = _hub.locate(_inputs.path(model), revision=revision, local_files_only=local_files_only)
-        self._model = _trine.Transcriber.load(directory)
+        self._model = _trine.Transcriber.load(directory, str(device))
 
     def transcribe(
         self,

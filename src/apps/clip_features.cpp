@@ -45,7 +45,8 @@ Tensor ClipFeatures::of(const AudioInput& audio, std::int64_t block) const {
     if (first > 0 && last - first < shortest) break;  // a rest too short to hear
     Spectrogram mel =
         whisper_mel(std::span(clip.samples).subspan(first, last - first), static_cast<int>(config_.num_mel_bins));
-    steps.push_back(encoder_->begin(torch::from_blob(mel.values.data(), {1, mel.rows, mel.columns}), block)[0]);
+    steps.push_back(place_.run([&](const Tensor& x) { return encoder_->begin(x, block)[0]; },
+                               torch::from_blob(mel.values.data(), {1, mel.rows, mel.columns})));
   }
   const Tensor all = torch::cat(steps);
   return torch::cat({all.mean(0), all.std(0, /*unbiased=*/false)});

@@ -5,12 +5,13 @@
 #include <cstdint>
 #include <filesystem>
 
+#include "place.h"
 #include "trine/encoders/whisper.h"
 
 namespace trine::detail {
 
 /// What a clip sounds like rather than what is said in it: mean and standard deviation over time of what leaves a block
-/// of Whisper's encoder as it was published.
+/// of Whisper's encoder as it was published. It lies where this thread loads to.
 class ClipFeatures {
  public:
   /// `whisper`: a checkpoint directory.
@@ -24,6 +25,7 @@ class ClipFeatures {
  private:
   const char* who_;
   WhisperConfig config_;
+  Place place_;
   WhisperEncoder encoder_{nullptr};
 };
 

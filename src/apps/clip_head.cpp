@@ -2,11 +2,15 @@
 
 #include "apps/model_heads.h"
 #include "detail/error.h"
+#include "trine/device.h"
 
 namespace trine::detail {
 
 ClipHead::ClipHead(const char* who, const Embedder& embedder, const Json& entry)
-    : features_(who, encoder_folder(who, embedder, Modality::audio, "whisper")),
+    : features_([&] {
+        const LoadDevice there(embedder.device());
+        return ClipFeatures(who, encoder_folder(who, embedder, Modality::audio, "whisper"));
+      }()),
       labels_(get<std::vector<std::string>>(who, entry, "labels")),
       block_(get<std::int64_t>(who, entry, "block")),
       trained_on_(get<std::string>(who, entry, "trained_on")),
@@ -14,6 +18,7 @@ ClipHead::ClipHead(const char* who, const Embedder& embedder, const Json& entry)
   if (block_ < 1 || block_ > features_.blocks()) {
     failure(who, "\"block\" is ", block_, ", wanted 1 to ", features_.blocks());
   }
+  const LoadDevice here(torch::kCPU);  // one layer, behind features that lie here
   load_weights(*out_, heads_file(who, embedder, entry));
 }
 

@@ -12,8 +12,10 @@
 #include "detail/json.h"
 #include "encoders/encoder_directory.h"
 #include "encoders/inputs.h"
+#include "place.h"
 #include "random_state.h"
 #include "trine/checkpoint.h"
+#include "trine/device.h"
 #include "trine/encoders/efficientnet.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
@@ -70,7 +72,7 @@ struct HeadImpl : torch::nn::Module {
     const Tensor by_cell = evidence->forward(torch::dropout(seen, dropout, is_training())).flatten(2);  // (N, T, HW)
     const std::int64_t top = std::min<std::int64_t>(kTopCells, by_cell.size(2));
     const Tensor pooled = std::get<0>(by_cell.topk(top, 2)).mean(2);
-    const Tensor intact = torch::zeros({cells.size(0), 1});
+    const Tensor intact = torch::zeros({cells.size(0), 1}, cells.options());
     // how much of each cell is damaged: the size, and what the damaged cells look like
     const Tensor damaged = torch::logsumexp(by_cell, 1).sigmoid().unsqueeze(2);  // (N, HW, 1)
     const Tensor size = damaged.sum(1) / static_cast<double>(by_cell.size(2));   // (N, 1)
@@ -87,7 +89,7 @@ struct HeadImpl : torch::nn::Module {
 };
 TORCH_MODULE(Head);
 
-/// The pretrained network as a map of cells.
+/// The pretrained network as a map of cells, where this thread loads to.
 class Eye {
  public:
   explicit Eye(const fs::path& folder) : config_(EfficientNetConfig::load(folder / "config.json")), network_(config_) {
@@ -105,8 +107,15 @@ class Eye {
     };
     const Image fitted = resize(photo, side(photo.width), side(photo.height), config_.interpolation);
     const Tensor pixels = to_tensor(fitted, config_.mean, config_.std).unsqueeze(0);
-    const std::vector<Tensor> maps =
-        network_->stages(pixels.contiguous(torch::MemoryFormat::ChannelsLast), kCoarse + 1);
+    return place_.run([this](const Tensor& x) { return look(x); },
+                      pixels.contiguous(torch::MemoryFormat::ChannelsLast));
+  }
+
+  const std::string& architecture() const { return config_.architecture; }
+
+ private:
+  Tensor look(const Tensor& pixels) const {
+    const std::vector<Tensor> maps = network_->stages(pixels, kCoarse + 1);
     const Tensor& middle = maps[kMiddle];
     const auto fit = [&](const Tensor& map) { return map.slice(2, 0, middle.size(2)).slice(3, 0, middle.size(3)); };
     const Tensor &fine = maps[kFine], coarse = maps[kCoarse].repeat_interleave(2, 2).repeat_interleave(2, 3);
@@ -115,9 +124,7 @@ class Eye {
                       1)[0];
   }
 
-  const std::string& architecture() const { return config_.architecture; }
-
- private:
+  detail::Place place_;
   EfficientNetConfig config_;
   EfficientNet network_;
 };
@@ -132,6 +139,11 @@ fs::path eye_folder(const Embedder& embedder) {
                     " names no EfficientNet-Lite as \"image.encoder\", which looks at the photos");
   }
   return detail::encoder_directory(kWho, embedder.directory(), detail::get<std::string>(kWho, *image, "encoder"));
+}
+
+Eye eye_of(const Embedder& embedder) {
+  const LoadDevice there(embedder.device());
+  return Eye(eye_folder(embedder));
 }
 
 /// The types that the labels name, sorted.
@@ -226,7 +238,7 @@ DamageDetector DamageDetector::load(const Embedder& embedder, const fs::path& pa
     if (found == weights.metadata().end()) detail::failure(kWho, file, " is no head for damage: it has no ", key);
     return found->second;
   };
-  Eye eye(eye_folder(embedder));
+  Eye eye = eye_of(embedder);
   if (told("encoder") != eye.architecture()) {
     detail::failure(kWho, file, " was trained on the maps of ", detail::shown(told("encoder")), ", the model has ",
                     eye.architecture());
@@ -247,7 +259,7 @@ DamageDetector DamageDetector::load(const Embedder& embedder, const fs::path& pa
 DamageDetector DamageDetector::fit(const Embedder& embedder, const std::vector<ImageInput>& photos,
                                    const std::vector<DamageLabel>& labels, const DamageOptions& options) {
   const std::vector<std::string> types = types_of(photos, labels, options);
-  Eye eye(eye_folder(embedder));
+  Eye eye = eye_of(embedder);
   Lesson lesson;
   for (std::size_t i = 0; i < photos.size(); ++i) {
     const auto type = std::ranges::find(types, labels[i].type);

@@ -6,6 +6,8 @@
 #include "apps/model_heads.h"
 #include "detail/error.h"
 #include "encoders/config.h"
+#include "place.h"
+#include "trine/device.h"
 #include "trine/encoders/bert.h"
 #include "trine/layers.h"
 
@@ -38,6 +40,8 @@ class TextHead {
     pooling_ = AttentionPooling(config.hidden_size, num_heads);
     words_ = Embedding(config.vocab_size, outputs);
     out_ = Linear(config.hidden_size, outputs);
+    const LoadDevice there(embedder.device());
+    place_ = detail::Place();
     const Checkpoint encoder = Checkpoint::open(folder_), weights = detail::heads_file(kWho, embedder, entry);
     load_weights(*network_, encoder, encoder.contains("bert.embeddings.word_embeddings.weight") ? "bert." : "");
     copy_weights(*network_, weights, "encoder.");  // the blocks that have learned
@@ -53,11 +57,12 @@ class TextHead {
       detail::bad_argument(kWho, "a text is wanted, got none");
     const std::vector<std::int32_t> tokens = tokenizer_.encode(text, max_tokens_).ids;
     const Tensor ids = torch::tensor(std::vector<std::int64_t>(tokens.begin(), tokens.end())).unsqueeze(0);
-    const Tensor mask = torch::ones_like(ids, torch::kBool);
-    AttentionPooling pooling = pooling_;
-    const Tensor logits =
-        out_->forward(pooling->forward(network_->forward(ids, mask), mask)) + words_->forward(ids).sum(1);
-    const Tensor probabilities = logits[0].sigmoid();
+    const auto logits = [this](const Tensor& x) {
+      const Tensor mask = torch::ones_like(x, torch::kBool);
+      const Tensor pooled = AttentionPooling(pooling_)->forward(network_->forward(x, mask), mask);
+      return out_->forward(pooled) + words_->forward(x).sum(1);
+    };
+    const Tensor probabilities = place_.run(logits, ids)[0].sigmoid();
     const std::int64_t labels = std::ssize(labels_);
     return {probabilities.slice(0, 0, labels), probabilities.slice(0, labels)};
   }
@@ -79,6 +84,7 @@ class TextHead {
   std::vector<std::string> labels_, groups_;
   std::string trained_on_;
   std::int64_t max_tokens_ = 0;
+  detail::Place place_;
   Bert network_{nullptr};
   AttentionPooling pooling_{nullptr};
   Embedding words_{nullptr};

@@ -11,6 +11,7 @@
 #include "apps/model_heads.h"
 #include "detail/error.h"
 #include "detail/json.h"
+#include "trine/device.h"
 #include "trine/layers.h"
 
 namespace trine {
@@ -80,7 +81,10 @@ Hearing::Hearing(Embedder embedder, Transcriber transcriber) {
   impl_ = std::make_shared<const Impl>(Impl{std::move(embedder), std::move(transcriber), Trust(*fitted)});
 }
 
-Hearing Hearing::load(const Embedder& embedder) { return {embedder, Transcriber::load(embedder.directory())}; }
+Hearing Hearing::load(const Embedder& embedder) {
+  const LoadDevice there(embedder.device());
+  return {embedder, Transcriber::load(embedder.directory())};
+}
 Hearing Hearing::load() { return load(Embedder::load()); }
 
 bool Hearing::available(const Embedder& embedder) {

@@ -27,7 +27,7 @@ void check_options(const VideoUnderstandingOptions& o) {
   }
 }
 
-/// What is given, checked, with the sound and the mask there in any case.
+/// What is given, checked, with the sound and the mask there in any case; the mask on the CPU, where it is read.
 VideoSteps checked(const VideoUnderstandingOptions& o, const VideoSteps& given) {
   VideoSteps steps = given;
   const bool fits = detail::is_floats(steps.frames, {-1, -1, o.frame_dim}) && steps.frames.size(0) > 0;
@@ -40,7 +40,7 @@ VideoSteps checked(const VideoUnderstandingOptions& o, const VideoSteps& given) 
     detail::bad_argument(kWho, "audio must be floats (", batch, ", ", length, ", ", o.audio_dim, "); got ",
                          detail::shown(steps.audio));
   }
-  steps.mask = detail::mask_or_ones(kWho, "mask", steps.mask, {batch, length}, steps.frames);
+  steps.mask = detail::mask_or_ones(kWho, "mask", steps.mask, {batch, length}, torch::empty({0})).cpu();
   const Tensor empty = ~steps.mask.any(1);
   if (empty.any().item<bool>()) {
     detail::bad_argument(kWho, "video ", empty.nonzero()[0].item<std::int64_t>(), " has no frame");
@@ -85,15 +85,14 @@ VideoUnderstandingImpl::VideoUnderstandingImpl(const VideoUnderstandingOptions& 
 UnderstoodVideo VideoUnderstandingImpl::forward(const VideoSteps& given) {
   const VideoSteps steps = checked(options_, given);
   const Tensor x = torch::cat({steps.frames, steps.audio}, -1);
-  const auto packed = rnn::pack_padded_sequence(x, steps.mask.sum(1).cpu(), /*batch_first=*/true,
-                                                /*enforce_sorted=*/false);
+  const auto packed = rnn::pack_padded_sequence(x, steps.mask.sum(1), /*batch_first=*/true, /*enforce_sorted=*/false);
   const auto walked = std::get<0>(temporal_encoder_->forward_with_packed_input(packed));
   Tensor h = std::get<0>(rnn::pad_packed_sequence(walked, /*batch_first=*/true, 0.0, x.size(1)));  // (B, T, 2 hidden)
   if (steps.transcript.defined()) {
     const Tensor text = transcript_proj_->forward(steps.transcript);
     h = norm_->forward(h + transcript_attention_->forward(h, text, {}, steps.transcript_mask).output);
   }
-  const Tensor score = importance_->forward(h).squeeze(-1).masked_fill(~steps.mask, -INFINITY);
+  const Tensor score = importance_->forward(h).squeeze(-1).masked_fill(~steps.mask.to(x.device()), -INFINITY);
   const Tensor importance = score.softmax(-1);
   return {normalise(out_proj_->forward((importance.unsqueeze(-1) * h).sum(1))), importance};
 }

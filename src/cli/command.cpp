@@ -14,6 +14,7 @@
 #include <sstream>
 #include <system_error>
 
+#include "trine/device.h"
 #include "trine/precision.h"
 
 namespace trine::cli {
@@ -51,10 +52,25 @@ CLI::App* add_command(CLI::App& app, const std::string& name, const std::string&
       ->check(CLI::Range(1, 1024));
   command
       ->add_option_function<std::string>(
-          "--precision", [](const std::string& asked) { static const LoadPrecision of_the_command(precision(asked)); },
-          "What encoders compute with: fp32, bf16, int8, or auto for the fastest here that is accurate enough")
+          "--device", [](const std::string& asked) { static const LoadDevice of_the_command(device(asked)); },
+          "Where encoders compute: cpu, cuda, cuda:1, or auto for CUDA where there is any")
       ->type_name("NAME")
-      ->check(CLI::IsMember({"auto", "fp32", "bf16", "int8"}));
+      ->check([](const std::string& asked) -> std::string {
+        try {
+          device(asked);
+        } catch (const std::invalid_argument& error) {
+          return error.what();
+        }
+        return "";
+      });
+  command
+      ->add_option_function<std::string>(
+          "--precision", [](const std::string& asked) { static const LoadPrecision of_the_command(precision(asked)); },
+          "What encoders compute with: fp32, bf16, int8 (cpu), fp16 (cuda), or auto for the fastest here that is "
+          "accurate "
+          "enough")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "int8", "fp16"}));
   command->add_flag("--json", options.json, "Machine-readable output");
   return command;
 }

@@ -159,9 +159,12 @@ std::unique_ptr<AudioEncoder> load(const detail::ModelFiles& files, std::optiona
     dense = head.register_module("dense", Linear(dim, *labels));
     detail::load_tower(kLoad, head, checkpoint, "classifier.");
   }
-  const auto forward = [extractor, network, norm, dense](std::span<const float> samples) {
-    const Tensor pooled = network->forward(extractor(samples).unsqueeze(0));
-    return dense.is_empty() ? pooled : dense->forward(norm->forward(pooled));
+  const auto forward = [extractor, network, norm, dense, place = detail::Place()](std::span<const float> samples) {
+    const auto pool = [&](const Tensor& features) {
+      const Tensor pooled = network->forward(features);
+      return dense.is_empty() ? pooled : dense->forward(norm->forward(pooled));
+    };
+    return place.run(pool, extractor(samples).unsqueeze(0));
   };
   Description lines = extractor.describe();
   const std::string pooling = "mean of the class and the distillation token";

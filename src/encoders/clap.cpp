@@ -239,14 +239,14 @@ class Block : public torch::nn::Module {
       : heads_(config.num_attention_heads[stage]),
         window_(config.window_size),
         activation_(config.hidden_act),
-        positions_(relative_positions(window_)) {
+        positions_(relative_positions(window_).to(detail::load_device())) {
     const std::int64_t dim = config.width(stage);
     const auto hidden = static_cast<std::int64_t>(config.mlp_ratio * static_cast<double>(dim));
     const Pair grid = config.grid(stage);
     padded_ = {rounded_up(grid[0], window_), rounded_up(grid[1], window_)};
     // a window that holds all there is along a side has nowhere to move
     shift_ = shifted && std::min(grid[0], grid[1]) > window_ ? window_ / 2 : 0;
-    if (shift_ > 0) separation_ = separation(padded_, window_, shift_);
+    if (shift_ > 0) separation_ = separation(padded_, window_, shift_).to(detail::load_device());
     attention_norm_ = register_module("layernorm_before", LayerNorm(dim, config.layer_norm_eps));
     table_ = register_at(*this, "attention.self", std::make_shared<torch::nn::Module>())
                  ->register_parameter("relative_position_bias_table",
@@ -272,8 +272,11 @@ class Block : public torch::nn::Module {
     Tensor x = torch::constant_pad_nd(input, {0, 0, 0, padded_[1] - columns, 0, padded_[0] - rows});
     if (shift_ > 0) x = x.roll({-shift_, -shift_}, {1, 2});
     const Tensor windows = to_windows(x, window_);
-    Tensor scores = table_.index_select(0, positions_).view({places, places, heads_}).permute({2, 0, 1}).unsqueeze(0);
-    if (shift_ > 0) scores = (scores + separation_).repeat({input.size(0), 1, 1, 1});
+    Tensor scores = table_.index_select(0, positions_.to(x.device()))
+                        .view({places, places, heads_})
+                        .permute({2, 0, 1})
+                        .unsqueeze(0);
+    if (shift_ > 0) scores = (scores + separation_.to(x.device())).repeat({input.size(0), 1, 1, 1});
     const auto qkv = qkv_.forward(windows).chunk(3, -1);
     x = out_.forward(self_attention(qkv[0], qkv[1], qkv[2], heads_, scores.contiguous()));
     x = from_windows(x, window_, padded_[0], padded_[1]);
@@ -593,10 +596,12 @@ std::unique_ptr<AudioEncoder> load_audio(const std::filesystem::path& directory,
           .most = options.whole_clips ? kLongestClip * extractor.sampling_rate : extractor.max_samples()},
       projection.empty() ? audio.hidden_size : config.projection_dim,
       [extractor, options](std::span<const float> samples) { return extractor(samples, options.seed).mels; },
-      [extractor, options, network, projection](std::span<const float> samples) {
+      [extractor, options, network, projection, place = detail::Place()](std::span<const float> samples) {
         const ClapFeatures features = extractor(samples, options.seed);
-        return projection.forward(
-            network->forward(features.mels.unsqueeze(0), features.longer || options.fuse_short_clips));
+        const auto forward = [&](const Tensor& mels) {
+          return projection.forward(network->forward(mels, features.longer || options.fuse_short_clips));
+        };
+        return place.run(forward, features.mels.unsqueeze(0));
       },
       lines, std::move(parts));
 }

@@ -257,6 +257,7 @@ struct Classifier::Impl {
   std::vector<std::string> labels;
   ScoreFunction function;
   AnyEncoder network;  ///< one encoder, whose features are what the head gives
+  detail::Place place = {};
   std::string precision = {};
 };
 
@@ -325,6 +326,7 @@ Description Classifier::describe() const {
   Description lines = network.image  ? network.image->describe()
                       : network.text ? network.text->describe()
                                      : network.audio->describe();
+  lines.emplace_back("device", impl_->place.device().str());
   lines.emplace_back("precision", impl_->precision);
   std::string all;
   for (const std::string& label : labels()) all += (all.empty() ? "" : ", ") + label;

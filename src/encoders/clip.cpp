@@ -158,7 +158,7 @@ Tensor ClipTextImpl::forward(const Tensor& ids) const {
   const Tensor states = encoder_->forward(embeddings_->forward(ids), /*causal=*/true);
   // argmax gives the first of equal values
   const Tensor end = eos_token_id_ == kLegacyEnd ? ids.argmax(1) : (ids == eos_token_id_).to(torch::kInt32).argmax(1);
-  return final_norm_->forward(states.index({torch::arange(ids.size(0)), end}));
+  return final_norm_->forward(states.index({torch::arange(ids.size(0), ids.device()), end}));
 }
 
 AnyEncoder load_clip(const std::filesystem::path& directory) {

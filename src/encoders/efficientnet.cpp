@@ -5,11 +5,13 @@
 #include <cmath>
 #include <sstream>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "detail/json.h"
 #include "encoders/text_network.h"
 #include "linear/depthwise.h"
 #include "linear/linear.h"
+#include "linear/ours.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
@@ -146,11 +148,13 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
     }
     const torch::AutoGradMode record(RecordGradients::on());
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
-    return network_->forward(pixels.contiguous(torch::MemoryFormat::ChannelsLast));
+    return place_.run([&](const Tensor& x) { return network_->forward(x); },
+                      pixels.contiguous(torch::MemoryFormat::ChannelsLast));
   }
 
   /// Norms stand apart again, with their statistics as they are.
   std::vector<TrainablePart> trainable() override {
+    const LoadDevice there(place_.device());
     if (folded_) network_ = load();
     folded_ = false;
     return {{"", network_.ptr()}};
@@ -181,6 +185,7 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
 
   std::filesystem::path directory_;
   std::optional<std::filesystem::path> tuned_;
+  detail::Place place_;
   EfficientNetConfig config_;
   EfficientNet network_;
   bool folded_ = true;
@@ -242,10 +247,10 @@ Tensor SameConv2dImpl::convolve(const Tensor& x, const Tensor& kernels, const Te
   const std::int64_t rows = detail::missing(x.size(2), kernel, stride_);
   const std::int64_t columns = detail::missing(x.size(3), kernel, stride_);
   if (rows % 2 == 0 && columns % 2 == 0) {
-    return torch::conv2d(x, kernels, shift, stride_, {rows / 2, columns / 2}, 1, groups_);
+    return detail::convolve(x, kernels, shift, {stride_, stride_}, {rows / 2, columns / 2}, {1, 1}, groups_);
   }
   const Tensor padded = torch::constant_pad_nd(x, {columns / 2, columns - columns / 2, rows / 2, rows - rows / 2});
-  return torch::conv2d(padded, kernels, shift, stride_, torch::IntArrayRef{0}, 1, groups_);
+  return detail::convolve(padded, kernels, shift, {stride_, stride_}, {0, 0}, {1, 1}, groups_);
 }
 
 BatchNormImpl::BatchNormImpl(std::int64_t channels)
@@ -312,9 +317,7 @@ struct EfficientNetImpl::Ends {
   detail::InferenceLinear stem, head;
 };
 
-bool EfficientNetImpl::infers(const Tensor& pixels) const {
-  return ends_ != nullptr && !torch::GradMode::is_enabled() && pixels.device().is_cpu();
-}
+bool EfficientNetImpl::infers(const Tensor& pixels) const { return ends_ != nullptr && detail::is_ours(pixels); }
 
 Tensor EfficientNetImpl::stem(const Tensor& pixels) const {
   if (!infers(pixels)) return torch::clamp(norms_[0]->forward(*convolutions_[0], pixels), 0, 6);

@@ -70,8 +70,9 @@ void save_encoder(const char* who, const fs::path& from, const std::map<std::str
   for (const std::string& name : checkpoint.names()) tensors.emplace(name, checkpoint.at(name));
   std::vector<torch::Tensor> kept;  // they must outlive the views
   for (const auto& [name, tensor] : changed) {
-    if (load_tensor(checkpoint, name).equal(tensor)) continue;  // its type stays too
-    const torch::Tensor& whole = kept.emplace_back(tensor.detach().contiguous());
+    const torch::Tensor here = tensor.detach().cpu();
+    if (load_tensor(checkpoint, name).equal(here)) continue;  // its type stays too
+    const torch::Tensor& whole = kept.emplace_back(here.contiguous());
     tensors[name] = {
         DType::F32, whole.sizes().vec(), {static_cast<const std::byte*>(whole.const_data_ptr()), whole.nbytes()}};
   }

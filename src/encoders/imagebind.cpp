@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
@@ -137,8 +138,11 @@ std::unique_ptr<AudioEncoder> load_audio(const ImageBindConfig& config, const Ch
       kModelType,
       detail::ClipLimits{.sample_rate = kRate, .least = 400, .most = options.whole_clips ? kLongest : kPieces * kPiece},
       config.out_embed_dim, extract,
-      [extract, network](std::span<const float> samples) {
-        return normalise(network->forward(extract(samples))).mean(0, /*keepdim=*/true);
+      [extract, network, place = detail::Place()](std::span<const float> samples) {
+        const auto forward = [&](const Tensor& mels) {
+          return normalise(network->forward(mels)).mean(0, /*keepdim=*/true);
+        };
+        return place.run(forward, extract(samples));
       },
       lines, std::vector<TrainablePart>{{"", network.ptr()}});
 }
@@ -200,8 +204,9 @@ ImageBindVisionImpl::ImageBindVisionImpl(const ImageBindConfig& config) : image_
 Tensor ImageBindVisionImpl::forward(const Tensor& pixels) const {
   detail::check_pixels(pixels, image_size_);
   // the reference repeats the picture over the frames of the first layer, which is the sum over its frames
+  const std::int64_t side = patches_.size(3);
   const Tensor patches =
-      torch::conv2d(pixels, patches_.sum(2), /*bias=*/{}, patches_.size(3)).flatten(2).transpose(1, 2);
+      detail::convolve(pixels, patches_.sum(2), /*bias=*/{}, {side, side}, {0, 0}, {1, 1}).flatten(2).transpose(1, 2);
   const Tensor tokens = torch::cat({class_token_.expand({pixels.size(0), 1, -1}), patches}, 1) + positions_;
   return projection_->forward(norm_->forward(trunk_->forward(pre_norm_->forward(tokens)).select(1, 0)));
 }
@@ -220,7 +225,8 @@ Tensor ImageBindTextImpl::forward(const Tensor& ids) const {
   detail::check_ids(ids, positions_.size(1));
   const Tensor embedded = tokens_->forward(ids) + positions_.slice(1, 0, ids.size(1));
   const Tensor states = trunk_->forward(embedded, /*causal=*/true);
-  const Tensor ends = states.index({torch::arange(ids.size(0)), ids.argmax(1)});  // argmax gives the first of equals
+  const Tensor ends =
+      states.index({torch::arange(ids.size(0), ids.device()), ids.argmax(1)});  // argmax gives the first of equals
   return projection_->forward(norm_->forward(ends));
 }
 
@@ -243,8 +249,9 @@ Tensor ImageBindAudioImpl::forward(const Tensor& mels) const {
     detail::bad_argument("ImageBindAudio", "mels are (N, 1, ", config_.audio_num_mel_bins, ", ",
                          config_.audio_target_len, "), got ", mels.sizes());
   }
-  const Tensor patches =
-      patch_norm_->forward(torch::conv2d(mels, patches_, /*bias=*/{}, config_.audio_stride).flatten(2).transpose(1, 2));
+  const std::int64_t stride = config_.audio_stride;
+  const Tensor patches = patch_norm_->forward(
+      detail::convolve(mels, patches_, /*bias=*/{}, {stride, stride}, {0, 0}, {1, 1}).flatten(2).transpose(1, 2));
   const Tensor tokens = torch::cat({class_token_.expand({mels.size(0), 1, -1}), patches}, 1) + positions_;
   return projection_->forward(norm_->forward(trunk_->forward(tokens).select(1, 0)));
 }

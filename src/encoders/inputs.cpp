@@ -42,7 +42,7 @@ Tensor encode_pixels(const ImageEncoder& encoder, const std::vector<Tensor>& pix
   for (const auto& [size, rows] : by_size) {
     std::vector<Tensor> group;
     for (const std::int64_t row : rows) group.push_back(pixels[static_cast<std::size_t>(row)]);
-    features.index_copy_(0, torch::tensor(rows), encoder.encode(torch::stack(group)));
+    features.index_copy_(0, torch::tensor(rows), encoder.encode(torch::stack(group)).to(torch::kFloat32));
   }
   return features;
 }

@@ -19,10 +19,10 @@ constexpr const char* kSliding = "sliding_attention";
 
 /// Cosines and sines that turn queries and keys by their position. Each (T, 1, head size)
 struct HalfRotation {
-  HalfRotation(double theta, std::int64_t head_size, std::int64_t tokens) {
-    const Tensor exponents = torch::arange(0, head_size, 2).to(torch::kFloat32) / head_size;
+  HalfRotation(double theta, std::int64_t head_size, std::int64_t tokens, torch::Device device) {
+    const Tensor exponents = torch::arange(0, head_size, 2, device).to(torch::kFloat32) / head_size;
     const Tensor frequencies = torch::pow(theta, exponents).reciprocal();
-    const Tensor angles = torch::arange(tokens).to(torch::kFloat32).unsqueeze(1) * frequencies;
+    const Tensor angles = torch::arange(tokens, device).to(torch::kFloat32).unsqueeze(1) * frequencies;
     const Tensor both = torch::cat({angles, angles}, -1).unsqueeze(1);
     cos = both.cos();
     sin = both.sin();
@@ -45,11 +45,11 @@ struct Attention {
 
 /// Keys within `reach` tokens; padding sees itself, so that none of its values is undefined. -> (N, 1, T, T)
 Tensor window(const Tensor& mask, std::int64_t reach) {
-  const Tensor steps = torch::arange(mask.size(1));
+  const Tensor steps = torch::arange(mask.size(1), mask.device());
   const Tensor distance = (steps.unsqueeze(1) - steps.unsqueeze(0)).abs();
   const Tensor seen = ((distance <= reach) & mask.unsqueeze(1)) | (distance == 0);
   // as floats: sdpa would make them anew in every layer
-  return torch::zeros(seen.sizes()).masked_fill(~seen, -INFINITY).unsqueeze(1);
+  return torch::zeros(seen.sizes(), mask.device()).masked_fill(~seen, -INFINITY).unsqueeze(1);
 }
 
 double read_theta(const detail::Json& json, const char* layer_type, const char* key, double fallback) {
@@ -151,8 +151,8 @@ ModernBertImpl::ModernBertImpl(const ModernBertConfig& config) : config_(config)
 Tensor ModernBertImpl::forward(const Tensor& ids, const Tensor& mask) const {
   const std::int64_t tokens = ids.size(1), head_size = config_.hidden_size / config_.num_attention_heads;
   const std::int64_t reach = config_.local_attention / 2;
-  const Attention full{HalfRotation(config_.global_rope_theta, head_size, tokens), mask};
-  const Attention sliding{HalfRotation(config_.local_rope_theta, head_size, tokens),
+  const Attention full{HalfRotation(config_.global_rope_theta, head_size, tokens, ids.device()), mask};
+  const Attention sliding{HalfRotation(config_.local_rope_theta, head_size, tokens, ids.device()),
                           tokens <= reach + 1 ? mask : window(mask, reach)};
   Tensor x = embedding_norm_->forward(tok_embeddings_->forward(ids));
   for (const auto& layer : layers_) x = layer->forward(x, layer->full ? full : sliding);

@@ -28,7 +28,7 @@ constexpr detail::PostNormKeys kKeys{.layers = "encoder.layer",
                                      .output_norm = "output.LayerNorm"};
 
 /// The bucket of every distance: half of them for keys after the query; half of those for single distances, the rest
-/// grow with the logarithm. -> (T, T)
+/// grow with the logarithm. It is taken on the CPU: another one could round into another bucket. -> (T, T)
 Tensor buckets(std::int64_t tokens) {
   constexpr std::int64_t kEach = kBuckets / 2, kExact = kEach / 2;
   const Tensor steps = torch::arange(tokens);
@@ -80,7 +80,8 @@ Tensor MPNetImpl::forward(const Tensor& ids, const Tensor& mask) const {
   detail::check_length("MPNet", ids, position_embeddings_->weight.size(0) - kPaddingIdx - 1);
   Tensor x = word_embeddings_->forward(ids) + position_embeddings_->forward(detail::positions_after(ids, kPaddingIdx));
   x = embedding_norm_->forward(x);
-  const Tensor bias = relative_attention_bias_->forward(buckets(ids.size(1))).permute({2, 0, 1});  // (heads, T, T)
+  const Tensor places = buckets(ids.size(1)).to(ids.device());
+  const Tensor bias = relative_attention_bias_->forward(places).permute({2, 0, 1});  // (heads, T, T)
   const Tensor scores = bias.unsqueeze(0).masked_fill(~mask.unsqueeze(1).unsqueeze(2), -INFINITY);
   for (const auto& layer : layers_) x = layer->forward(x, scores);
   return x;

@@ -226,7 +226,8 @@ Tensor OpenClipTextImpl::forward(const Tensor& ids) const {
   detail::check_ids(ids, positions_.size(0));
   const Tensor embedded = tokens_->forward(ids) + positions_.slice(0, 0, ids.size(1));
   const Tensor states = transformer_->forward(embedded, /*causal=*/true);
-  const Tensor ends = states.index({torch::arange(ids.size(0)), ids.argmax(1)});  // argmax gives the first of equals
+  const Tensor ends =
+      states.index({torch::arange(ids.size(0), ids.device()), ids.argmax(1)});  // argmax gives the first of equals
   return final_norm_->forward(ends).matmul(projection_);
 }
 

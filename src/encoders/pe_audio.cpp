@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "encoders/config.h"
 #include "encoders/pe_config.h"
@@ -41,8 +42,8 @@ struct ResidualUnit : torch::nn::Module {
         narrow(register_module("conv2", Conv1d(channels, channels, 1))) {}
 
   Tensor forward(const Tensor& x) const {
-    const Tensor y = torch::conv1d(snake1->forward(x), wide->weight, wide->bias, /*stride=*/1,
-                                   /*padding=*/(kKernel - 1) * dilation / 2, dilation);
+    const Tensor y = detail::convolve(snake1->forward(x), wide->weight, wide->bias, /*stride=*/{1},
+                                      /*padding=*/{(kKernel - 1) * dilation / 2}, {dilation});
     return x + narrow->forward(snake2->forward(y));
   }
 
@@ -206,14 +207,14 @@ Tensor PeAudioPart::extract(std::span<const float> samples) const {
   Tensor padded = torch::empty({(count + hop_length - 1) / hop_length * hop_length});
   float* out = padded.mutable_data_ptr<float>();
   for (std::int64_t i = 0; i < padded.size(0); ++i) {
-    const std::int64_t place = i % period;
-    out[i] = samples[static_cast<std::size_t>(place < count ? place : period - place)];
+    const std::int64_t step = i % period;
+    out[i] = samples[static_cast<std::size_t>(step < count ? step : period - step)];
   }
   return padded;
 }
 
 Tensor PeAudioPart::states(std::span<const float> samples) const {
-  return network->forward(extract(samples).view({1, 1, -1}));
+  return network->forward(place.there(extract(samples).view({1, 1, -1})));
 }
 
 std::unique_ptr<AudioEncoder> PeAudioPart::tower(const char* model_type, const PeTextPart& text) const {
@@ -227,7 +228,10 @@ std::unique_ptr<AudioEncoder> PeAudioPart::tower(const char* model_type, const P
   AudioTower tower(
       model_type, ClipLimits{.sample_rate = sample_rate, .least = 1, .most = most}, head->proj->weight.size(0),
       [part = *this](std::span<const float> samples) { return part.extract(samples); },
-      [part = *this](std::span<const float> samples) { return part.head->forward(part.states(samples).select(1, 0)); },
+      [part = *this](std::span<const float> samples) {
+        const PlaceScope scope(part.place);
+        return part.place.here(part.head->forward(part.states(samples).select(1, 0)));
+      },
       lines, pe_parts(encoder_prefix, *network, prefix + "audio_head.", head));
   return std::make_unique<PeAudioTower>(std::move(tower), text.tower(text_head, prefix + "text_audio_head."), score);
 }

@@ -40,6 +40,7 @@ struct BothPart {
 struct Parts {
   std::string model_type;
   std::int64_t dim = 0;
+  detail::Place place = {};
   detail::PeTextPart text = {};
   std::optional<detail::PeAudioPart> audio = {};
   std::optional<detail::PeVideoPart> video = {};
@@ -223,28 +224,30 @@ PeEmbeddings PeAudioVideo::embed(const PeInputs& inputs) const {
   }
   const torch::NoGradGuard no_grad;
   const Parts& parts = impl_->parts;
+  const detail::PlaceScope scope(parts.place);
+  const auto through = [&](const PeHead& head, const Tensor& x) { return parts.place.here(head->forward(x)); };
   PeEmbeddings found;
   Tensor audio, video;
   if (inputs.audio) {
     audio = impl_->audio_states(*inputs.audio);
-    found.audio = parts.audio->head->forward(pooled(audio))[0];
+    found.audio = through(parts.audio->head, pooled(audio))[0];
   }
   if (inputs.video) {
     video = impl_->video_states(*inputs.video);
-    found.video = parts.video->head->forward(pooled(video))[0];
+    found.video = through(parts.video->head, pooled(video))[0];
   }
   if (inputs.audio && inputs.video) {
     const Tensor both = parts.both->network->forward(steps_of(audio), steps_of(video));
-    found.audio_video = parts.both->head->forward(pooled(both))[0];
+    found.audio_video = through(parts.both->head, pooled(both))[0];
   }
   if (!inputs.text) return found;
-  const Tensor texts = parts.text.states(*inputs.text);
-  if (parts.audio) found.text_audio = parts.audio->text_head->forward(texts);
-  if (parts.video) found.text_video = parts.video->text_head->forward(texts);
+  const Tensor texts = parts.place.there(parts.text.states(*inputs.text));
+  if (parts.audio) found.text_audio = through(parts.audio->text_head, texts);
+  if (parts.video) found.text_video = through(parts.video->text_head, texts);
   if (!parts.both) return found;
-  found.text_audio_video = parts.both->text_head->forward(texts);
-  if (inputs.audio) found.audio_plus_text = parts.both->audio_plus_text_head->forward(beside(pooled(audio), texts));
-  if (inputs.video) found.video_plus_text = parts.both->video_plus_text_head->forward(beside(pooled(video), texts));
+  found.text_audio_video = through(parts.both->text_head, texts);
+  if (inputs.audio) found.audio_plus_text = through(parts.both->audio_plus_text_head, beside(pooled(audio), texts));
+  if (inputs.video) found.video_plus_text = through(parts.both->video_plus_text_head, beside(pooled(video), texts));
   return found;
 }
 
@@ -266,7 +269,9 @@ Tensor PeAudioVideo::logits(PePair pair, const Tensor& a, const Tensor& b) const
 
 Description PeAudioVideo::describe() const {
   const Parts& parts = impl_->parts;
-  Description lines{{"model_type", parts.model_type}, {"dimensions", std::to_string(parts.dim)}};
+  Description lines{{"model_type", parts.model_type},
+                    {"dimensions", std::to_string(parts.dim)},
+                    {"device", parts.place.device().str()}};
   const auto add = [&](const std::string& prefix, const Description& facts) {
     for (const auto& [key, value] : facts) {
       if (key != "model_type" && key != "similarity") lines.emplace_back(prefix + key, value);

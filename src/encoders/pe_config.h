@@ -15,6 +15,7 @@
 #include "encoders/text_network.h"
 #include "encoders/text_scores.h"
 #include "encoders/video_processor.h"
+#include "place.h"
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/modernbert.h"
@@ -80,6 +81,7 @@ class PeTextScores : public TextScores {
 /// Sounds, and what compares them with texts.
 struct PeAudioPart {
   PeAudioEncoderConfig config;
+  Place place = {};
   int sample_rate = 0;          ///< Hz
   std::int64_t hop_length = 0;  ///< samples of a step
   std::int64_t most = 0;        ///< samples of a clip
@@ -94,13 +96,15 @@ struct PeAudioPart {
                           const PeAudioOptions& options);
   /// At the network's rate, filled up with their mirror image to whole steps. (n) -> (steps * hop_length)
   torch::Tensor extract(std::span<const float> samples) const;
-  torch::Tensor states(std::span<const float> samples) const;  ///< (n) -> (1, 1 + steps, hidden_size)
+  /// Where the network was loaded to, within a PlaceScope. (n) -> (1, 1 + steps, hidden_size)
+  torch::Tensor states(std::span<const float> samples) const;
   std::unique_ptr<AudioEncoder> tower(const char* model_type, const PeTextPart& text) const;
 };
 
 /// Videos, and what compares them with texts.
 struct PeVideoPart {
   PeVideoEncoderConfig config;
+  Place place = {};
   VideoProcessor processor;
   std::string prefix, encoder_prefix;  ///< as those of sounds
   PeVideoEncoder network{nullptr};
@@ -109,7 +113,8 @@ struct PeVideoPart {
 
   static PeVideoPart load(const char* who, const ModelFiles& files, const std::string& prefix,
                           const std::string& encoder_prefix, const PeVideoEncoderConfig& config, std::int64_t dim);
-  torch::Tensor states(const torch::Tensor& pixels) const;  ///< (T, 3, H, W) -> (1, 1 + T', hidden_size)
+  /// As those of sounds. (T, 3, H, W) -> (1, 1 + T', hidden_size)
+  torch::Tensor states(const torch::Tensor& pixels) const;
   std::unique_ptr<ImageEncoder> tower(const char* model_type, const PeTextPart& text) const;
 };
 

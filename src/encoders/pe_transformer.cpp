@@ -29,10 +29,10 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
 }
 
 /// Pairs of neighbouring channels turn by the step; the class token is step 0.
-Rotation make_rotation(const PeTransformerConfig& config, std::int64_t steps) {
-  const Tensor exponents = torch::arange(0, config.head_dim, 2).to(torch::kFloat32) / config.head_dim;
+Rotation make_rotation(const PeTransformerConfig& config, std::int64_t steps, torch::Device device) {
+  const Tensor exponents = torch::arange(0, config.head_dim, 2, device).to(torch::kFloat32) / config.head_dim;
   const Tensor frequencies = torch::pow(config.rope_theta, exponents).reciprocal();
-  const Tensor angles = torch::arange(steps).to(torch::kFloat32).unsqueeze(1) * frequencies;
+  const Tensor angles = torch::arange(steps, device).to(torch::kFloat32).unsqueeze(1) * frequencies;
   return {angles.cos().repeat_interleave(2, -1), angles.sin().repeat_interleave(2, -1)};
 }
 
@@ -46,7 +46,7 @@ class PeTextTower : public TextEncoder, public Trainable {
   const Tokenizer& tokenizer() const override { return part_.model->tokenizer(); }
   Tensor encode(const std::vector<std::string>& texts) const override {
     const torch::AutoGradMode record(RecordGradients::on());
-    return head_->forward(part_.states(texts));
+    return place_.run([&](const Tensor& states) { return head_->forward(states); }, part_.states(texts));
   }
   std::vector<TrainablePart> trainable() override { return {part_.model->part(), {prefix_, head_.ptr()}}; }
 
@@ -62,6 +62,7 @@ class PeTextTower : public TextEncoder, public Trainable {
 
  private:
   detail::PeTextPart part_;
+  detail::Place place_;
   PeHead head_;
   std::string prefix_;
 };
@@ -152,7 +153,7 @@ Tensor PeTransformerImpl::states_of(const Tensor& steps) const {
     y = convolutions_[i]->forward(torch::silu(y));
   }
   Tensor x = embedded + y.transpose(1, 2);
-  const Rotation rotation = make_rotation(config_, x.size(1));
+  const Rotation rotation = make_rotation(config_, x.size(1), x.device());
   for (const auto& layer : layers_) x = layer->forward(x, rotation);
   return output_->forward(rms_norm(x, norm_, config_.rms_norm_eps));
 }

@@ -58,13 +58,17 @@ class PeVideoTower : public VideoEncoder, public Trainable, public detail::PeTex
     const torch::AutoGradMode record(RecordGradients::on());
     if (pixels.size(0) == 0) return torch::zeros({0, dim()});
     const std::int64_t copies = std::ssize(choose(1, 0));  // as the reference samples one frame
-    const Tensor looks = part_.network->look(pixels).unsqueeze(1).expand({-1, copies, -1});
-    return part_.head->forward(part_.network->forward(looks).select(1, 0));
+    const auto forward = [&](const Tensor& frames) {
+      const Tensor looks = part_.network->look(frames).unsqueeze(1).expand({-1, copies, -1});
+      return part_.head->forward(part_.network->forward(looks).select(1, 0));
+    };
+    return part_.place.run(forward, pixels);
   }
 
   Tensor encode_video(const Tensor& pixels) const override {
     const torch::AutoGradMode record(RecordGradients::on());
-    return part_.head->forward(part_.states(pixels).select(1, 0))[0];
+    const detail::PlaceScope scope(part_.place);
+    return part_.place.here(part_.head->forward(part_.states(pixels).select(1, 0))[0]);
   }
 
   std::vector<TrainablePart> trainable() override {
@@ -79,12 +83,15 @@ class PeVideoTower : public VideoEncoder, public Trainable, public detail::PeTex
   Tensor look(const Tensor& pixels) const override {
     detail::check_pixels(pixels, part_.config.vision_config.img_size);
     const torch::AutoGradMode record(RecordGradients::on());
-    return part_.network->look(pixels);
+    return part_.place.run([&](const Tensor& frames) { return part_.network->look(frames); }, pixels);
   }
 
   Tensor join(const Tensor& looks) const override {
     const torch::AutoGradMode record(RecordGradients::on());
-    return part_.head->forward(part_.network->forward(looks.unsqueeze(0)).select(1, 0))[0];
+    const auto forward = [&](const Tensor& frames) {
+      return part_.head->forward(part_.network->forward(frames).select(1, 0))[0];
+    };
+    return part_.place.run(forward, looks.unsqueeze(0));
   }
 
  private:
@@ -167,7 +174,8 @@ Tensor PeVideoPart::states(const Tensor& pixels) const {
   }
   const Tensor chosen = torch::tensor(processor.choose(count, /*seconds=*/0));
   const auto [once, places, counts] = torch::unique_consecutive(chosen, /*return_inverse=*/true);
-  return network->forward(network->look(pixels.index_select(0, once)).index_select(0, places).unsqueeze(0));
+  const Tensor looks = network->look(place.there(pixels.index_select(0, once)));
+  return network->forward(looks.index_select(0, place.there(places)).unsqueeze(0));
 }
 
 std::unique_ptr<ImageEncoder> PeVideoPart::tower(const char* model_type, const PeTextPart& text) const {

@@ -1,6 +1,7 @@
 #include "encoders/post_norm.h"
 
 #include "detail/error.h"
+#include "linear/ours.h"
 
 namespace trine::detail {
 
@@ -58,8 +59,8 @@ std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& r
 Tensor run_layers(const std::vector<std::shared_ptr<PostNormLayer>>& layers, const Tensor& input, const Tensor& mask) {
   const std::int64_t columns = input.size(1);
   const Tensor lengths = mask.sum(1);
-  const bool packs = !torch::GradMode::is_enabled() && input.device().is_cpu() &&
-                     mask.equal(torch::arange(columns) < lengths.unsqueeze(1));  // padding stands behind the text
+  const bool packs =
+      is_ours(input) && mask.equal(torch::arange(columns) < lengths.unsqueeze(1));  // padding stands behind the text
   if (!packs) {
     Tensor x = input;
     for (const auto& layer : layers) x = layer->forward(x, mask);

@@ -13,4 +13,8 @@ inline torch::Tensor turn(const torch::Tensor& x, const Rotation& rotation) {
   return x * rotation.cos.unsqueeze(1) + across * rotation.sin.unsqueeze(1);
 }
 
+inline Rotation on(torch::Device device, const Rotation& rotation) {
+  return {rotation.cos.to(device), rotation.sin.to(device)};
+}
+
 }  // namespace trine::detail

@@ -82,7 +82,8 @@ Pooling read_pooling(const fs::path& path, std::int64_t hidden_size) {
 
 /// `prompt_length` tokens at the start are left out, but never all.
 Tensor pool(const Pooling& pooling, const Tensor& hidden, const Tensor& mask, std::int64_t prompt_length) {
-  const Tensor rows = torch::arange(hidden.size(0)), steps = torch::arange(hidden.size(1));
+  const auto numbers = mask.options().dtype(torch::kInt64);
+  const Tensor rows = torch::arange(hidden.size(0), numbers), steps = torch::arange(hidden.size(1), numbers);
   const Tensor last = mask.sum(1) - 1;                       // (N)
   const Tensor first = last.clamp_max(prompt_length);        // (N)
   const Tensor kept = mask & (steps >= first.unsqueeze(1));  // (N, T)
@@ -361,7 +362,7 @@ class SentenceEncoder : public TextEncoder, public Trainable {
     Tensor vectors = model_.run(texts, pooled_width(), [&](const Tensor& hidden, const Tensor& mask) {
       return pool(modules_.pooling, hidden, mask, left_out);
     });
-    for (const Step& step : modules_.steps) vectors = step.apply(vectors);
+    for (const Step& step : modules_.steps) vectors = place_.run(step.apply, vectors);
     return vectors.slice(1, 0, dim());
   }
 
@@ -375,6 +376,7 @@ class SentenceEncoder : public TextEncoder, public Trainable {
   }
 
   Modules modules_;
+  Place place_;
   Json transformer_settings_;
   Settings settings_;
   TextModel model_;

@@ -90,7 +90,10 @@ Tensor TextModel::run_group(const std::vector<const std::vector<std::int32_t>*>&
     std::copy(text.begin(), text.end(), ids[row].mutable_data_ptr<std::int64_t>());
     mask[row].slice(0, 0, std::ssize(text)).fill_(true);
   }
-  return head(network_.forward(ids, mask), mask);
+  const auto forward = [&](const Tensor& tokens, const Tensor& real) {
+    return head(network_.forward(tokens, real), real);
+  };
+  return place_.run(forward, ids, mask);
 }
 
 Description TextModel::describe() const {

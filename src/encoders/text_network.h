@@ -13,6 +13,7 @@
 #include "detail/json.h"
 #include "encoders/activation.h"
 #include "encoders/model_files.h"
+#include "place.h"
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/gradients.h"
 #include "trine/input/text.h"
@@ -77,7 +78,7 @@ TextNetwork roberta_network(const std::string& model_type, const RobertaConfig& 
 /// A network with its weights and its tokenizer.
 class TextModel {
  public:
-  /// hidden (N, T, hidden_size), mask (N, T) -> (N, width)
+  /// hidden (N, T, hidden_size), mask (N, T) -> (N, width), where the network was loaded to
   using Head = std::function<torch::Tensor(const torch::Tensor& hidden, const torch::Tensor& mask)>;
 
   /// `max_seq_length`: as sentence-transformers has it, beside the tokenizer's own limit and the network's positions.
@@ -88,7 +89,7 @@ class TextModel {
   const Tokenizer& tokenizer() const { return tokenizer_; }
   std::int64_t max_tokens() const { return max_tokens_; }
 
-  /// `head` over what the network makes of the texts, in groups of like length; rows in the order of the texts.
+  /// `head` over what the network makes of the texts, in groups of like length; rows in the order of the texts, here.
   /// -> (N, width)
   torch::Tensor run(const std::vector<std::string>& texts, std::int64_t width, const Head& head) const;
 
@@ -103,6 +104,7 @@ class TextModel {
   torch::Tensor run_group(const std::vector<const std::vector<std::int32_t>*>& group, const Head& head) const;
 
   TextNetwork network_;
+  Place place_;
   Tokenizer tokenizer_;
   std::int64_t max_tokens_;
 };

@@ -191,7 +191,7 @@ ImageTower::ImageTower(const std::string& model_type, ImageProcessor processor, 
 Tensor ImageTower::encode(const Tensor& pixels) const {
   check_pixels(pixels);
   const torch::AutoGradMode record(RecordGradients::on());
-  return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : forward_(pixels);
+  return pixels.size(0) == 0 ? torch::zeros({0, dim_}) : place_.run(forward_, pixels);
 }
 
 AudioTower::AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
@@ -246,7 +246,7 @@ Tensor TextTower::encode(const std::vector<std::string>& texts) const {
     const std::int64_t last = std::min(first + kMostRows, std::ssize(texts));
     std::vector<std::vector<std::int32_t>> rows;
     for (std::int64_t i = first; i < last; ++i) rows.push_back(tokenize(texts[static_cast<std::size_t>(i)]));
-    vectors.slice(0, first, last) = forward_(to_ids(rows));
+    vectors.slice(0, first, last) = place_.run(forward_, to_ids(rows));
   }
   return vectors;
 }

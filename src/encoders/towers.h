@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "detail/json.h"
+#include "place.h"
 #include "trine/checkpoint.h"
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/gradients.h"
@@ -102,7 +103,8 @@ Description describe_network(const TransformerConfig& config, const std::string&
 /// An image processor and a network.
 class ImageTower : public ImageEncoder, public Trainable {
  public:
-  using Forward = std::function<torch::Tensor(const torch::Tensor& pixels)>;  ///< (N, 3, H, W) -> (N, dim)
+  /// (N, 3, H, W) -> (N, dim), where the tower was loaded to
+  using Forward = std::function<torch::Tensor(const torch::Tensor& pixels)>;
 
   /// `parts`: of a network whose weights are those of its checkpoint, see Trainable.
   ImageTower(const std::string& model_type, ImageProcessor processor, std::int64_t dim, Forward forward,
@@ -117,6 +119,7 @@ class ImageTower : public ImageEncoder, public Trainable {
 
  private:
   ImageProcessor processor_;
+  Place place_;
   std::int64_t dim_;
   Forward forward_;
   Description description_;
@@ -135,7 +138,7 @@ class AudioTower : public AudioEncoder, public Trainable {
  public:
   using Function = std::function<torch::Tensor(std::span<const float> samples)>;
 
-  /// `extract` gives what enters the network, `forward` what it makes of that, both of samples: (n) -> (T, dim)
+  /// `extract` gives what enters the network, `forward` what it makes of that, both of samples, here: (n) -> (T, dim)
   AudioTower(const std::string& model_type, const ClipLimits& limits, std::int64_t dim, Function extract,
              Function forward, const Description& network, std::vector<TrainablePart> parts = {});
 
@@ -168,7 +171,8 @@ enum class Padding {
 /// A tokenizer and a network.
 class TextTower : public TextEncoder, public Trainable {
  public:
-  using Forward = std::function<torch::Tensor(const torch::Tensor& ids)>;  ///< (N, T) int64 -> (N, dim)
+  /// (N, T) int64 -> (N, dim), where the tower was loaded to
+  using Forward = std::function<torch::Tensor(const torch::Tensor& ids)>;
 
   /// Refuses a tokenizer that knows more ids than `vocab_size`, or adds no token to an empty text.
   TextTower(const char* who, const std::filesystem::path& directory, const std::string& model_type, Tokenizer tokenizer,
@@ -187,6 +191,7 @@ class TextTower : public TextEncoder, public Trainable {
   Tokenizer tokenizer_;
   std::int64_t max_tokens_;
   Padding padding_;
+  Place place_;
   std::int64_t dim_;
   Forward forward_;
   Description description_;

@@ -11,6 +11,7 @@
 #include "detail/json.h"
 #include "encoders/encoder_directory.h"
 #include "encoders/whisper_generation.h"
+#include "place.h"
 #include "trine/embedder.h"
 #include "trine/encoders/whisper.h"
 #include "trine/encoders/whisper_decoder.h"
@@ -83,6 +84,7 @@ struct Transcriber::Impl {
   WhisperDecoderConfig decoder_config;
   detail::WhisperGeneration generation;
   Tokenizer tokenizer;
+  detail::Place place;
   WhisperEncoder encoder;
   WhisperDecoder decoder;
 
@@ -114,15 +116,19 @@ struct Transcriber::Impl {
   std::int64_t window_frames() const { return kStride * encoder_config.max_source_positions; }
 
   std::vector<float> scores_of(const Tensor& hidden) const {
-    const Tensor scores = decoder->logits(hidden).contiguous();
+    const Tensor scores = place.here(decoder->logits(hidden)).contiguous();
     const float* begin = scores.const_data_ptr<float>();
     return {begin, begin + scores.numel()};
   }
 
+  /// The decoder's states of the tokens that come next.
+  Tensor step(const std::vector<std::int64_t>& ids, WhisperDecoderState& state) const {
+    return decoder->forward(place.there(torch::tensor(ids).unsqueeze(0)), state);
+  }
+
   std::int32_t detect_language(const Tensor& states) const {
     WhisperDecoderState state = decoder->start(states);
-    const std::vector<float> scores =
-        scores_of(decoder->forward(torch::tensor({{std::int64_t{generation.start}}}), state));
+    const std::vector<float> scores = scores_of(step({generation.start}, state));
     const auto score = [&](const auto& language) { return scores[static_cast<std::size_t>(language.second)]; };
     return std::max_element(generation.languages.begin(), generation.languages.end(),
                             [&](const auto& a, const auto& b) { return score(a) < score(b); })
@@ -167,8 +173,7 @@ struct Transcriber::Impl {
     Decoded decoded;
     std::vector<std::int32_t> words;  // the tokens that are no timestamps,
     std::vector<std::size_t> places;  // and where among all they are
-    const std::vector<std::int64_t> ids(prompt.begin(), prompt.end());
-    Tensor hidden = decoder->forward(torch::tensor(ids).unsqueeze(0), state);
+    Tensor hidden = step({prompt.begin(), prompt.end()}, state);
     if (generation.no_speech()) {
       const std::vector<float> scores = scores_of(hidden.select(1, 0));
       const auto score = static_cast<double>(scores[static_cast<std::size_t>(*generation.no_speech())]);
@@ -194,7 +199,7 @@ struct Transcriber::Impl {
         decoded.repeated = true;
         break;
       }
-      if (left > 1) hidden = decoder->forward(torch::tensor({{std::int64_t{id}}}), state);
+      if (left > 1) hidden = step({id}, state);
     }
     return decoded;
   }
@@ -283,7 +288,7 @@ struct Transcriber::Impl {
       const std::int64_t here = std::min(window, last - first);
       Tensor input = spectrum.slice(2, first, std::min(first + window, spectrum.size(2)));
       if (options.whole_window) input = torch::constant_pad_nd(input, {0, window - input.size(2)});
-      const Tensor states = encoder->forward(input);
+      const Tensor states = encoder->forward(place.there(input));
       if (!prompt) {
         const std::optional<std::int32_t> language = language_of(options, states);
         for (const auto& [code, id] : generation.languages) {
@@ -333,6 +338,7 @@ Transcript Transcriber::transcribe(const AudioInput& audio, const TranscribeOpti
   if (std::all_of(clip.samples.begin(), clip.samples.end(), [](float x) { return std::abs(x) < kSilence; })) {
     return {.text = "", .no_speech = 1};
   }
+  const detail::PlaceScope scope(impl_->place);
   return impl_->transcribe(clip, options);
 }
 
@@ -353,6 +359,7 @@ Description Transcriber::describe() const {
          << "the last timestamp of the one before";
   return {{"model_type", "whisper"},
           {"directory", directory().string()},
+          {"device", impl_->place.device().str()},
           {"input", "16000 Hz mono, other rates by soxr HQ"},
           {"mel", std::to_string(impl_->encoder_config.num_mel_bins) + " slaney bands from 0 to 8 kHz"},
           {"windows", window.str()},

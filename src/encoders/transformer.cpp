@@ -3,6 +3,7 @@
 #include <cmath>
 #include <memory>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "encoders/rotation.h"
 #include "linear/linear.h"
@@ -176,7 +177,9 @@ PatchEmbeddingImpl::PatchEmbeddingImpl(std::int64_t dim, std::int64_t patch_size
 /// Patches do not overlap: a linear layer over the numbers of each.
 Tensor PatchEmbeddingImpl::forward(const Tensor& pixels) const {
   const std::int64_t side = weight.size(2), rows = pixels.size(2) / side, columns = pixels.size(3) / side;
-  if (torch::GradMode::is_enabled()) return torch::conv2d(pixels, weight, bias, side).flatten(2).transpose(1, 2);
+  if (torch::GradMode::is_enabled()) {
+    return detail::convolve(pixels, weight, bias, {side, side}, {0, 0}, {1, 1}).flatten(2).transpose(1, 2);
+  }
   const Tensor patches = pixels.slice(2, 0, rows * side)
                              .slice(3, 0, columns * side)
                              .unflatten(3, {columns, side})

@@ -7,6 +7,7 @@
 
 #include "detail/error.h"
 #include "encoders/config.h"
+#include "encoders/rotation.h"
 #include "encoders/towers.h"
 #include "encoders/vit_pe_config.h"
 
@@ -218,7 +219,8 @@ Tensor VitPePoolImpl::forward(const Tensor& states) const {
   return x + contract_->forward(torch::gelu(expand_->forward(norm_->forward(x))));
 }
 
-VitPeImpl::VitPeImpl(const VitPeConfig& config) : config_(config), rotation_(make_rotation(config)) {
+VitPeImpl::VitPeImpl(const VitPeConfig& config)
+    : config_(config), rotation_(detail::on(detail::load_device(), make_rotation(config))) {
   const TransformerConfig& transformer = config.transformer;
   const std::int64_t dim = transformer.hidden_size, grid = config.img_size / config.patch_size;
   if (config.class_token) class_token_ = register_parameter("cls_token", torch::empty({1, 1, dim}));
@@ -237,7 +239,7 @@ Tensor VitPeImpl::forward(const Tensor& pixels) const {
   detail::check_pixels(pixels, config_.img_size);
   Tensor x = patches_->forward(pixels);
   if (config_.class_token) x = torch::cat({class_token_.expand({x.size(0), 1, -1}), x}, 1);
-  x = blocks_->forward(pre_norm_->forward(x + positions_), /*causal=*/false, rotation_);
+  x = blocks_->forward(pre_norm_->forward(x + positions_), /*causal=*/false, detail::on(x.device(), rotation_));
   if (!norm_.is_empty()) x = norm_->forward(x);
   if (!pool_.is_empty()) {
     x = pool_->forward(x);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "convolve.h"
 #include "detail/error.h"
 #include "encoders/activation.h"
 #include "encoders/classifier_network.h"
@@ -185,7 +186,8 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
     return final_norm_->forward(feed(y, y));
   }
 
-  /// What attention adds for how far a key lies from a query: of the first layer, used by all. -> (heads, T, T)
+  /// What attention adds for how far a key lies from a query: of the first layer, used by all. Buckets are made on the
+  /// CPU: another logarithm could round a distance into another one. -> (heads, T, T)
   Tensor distances(std::int64_t steps) const {
     const Tensor places = torch::arange(steps);
     const Tensor offsets = places.unsqueeze(0) - places.unsqueeze(1);
@@ -197,7 +199,7 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
                                    .clamp(0, static_cast<double>(half - 1))
                                    .to(torch::kInt64);
     const Tensor bucket = (offsets > 0).to(torch::kInt64) * half + torch::where(far < exact, far, logarithmic);
-    return distances_->forward(bucket).permute({2, 0, 1});
+    return distances_->forward(bucket.to(distances_->weight.device())).permute({2, 0, 1});
   }
 
  private:
@@ -299,7 +301,7 @@ Tensor Wav2Vec2Impl::extract(const Tensor& samples) const {
   Tensor x = samples.unsqueeze(1);  // (N, channels, T)
   for (std::size_t i = 0; i < convolutions_.size(); ++i) {
     const Convolution& parts = convolutions_[i];
-    x = torch::conv1d(x, parts.weight, parts.bias, config_.conv_stride[i]);
+    x = detail::convolve(x, parts.weight, parts.bias, {config_.conv_stride[i]}, {0}, {1});
     if (parts.norm_weight.defined()) {
       x = config_.feat_extract_norm == ConvolutionNorm::group
               ? torch::group_norm(x, x.size(1), parts.norm_weight, parts.norm_bias, kEps)
@@ -330,7 +332,8 @@ Tensor Wav2Vec2Impl::positions(const Tensor& states) const {
   }
   const Tensor weight = prepared_kernel_.defined() ? prepared_kernel_ : position_kernel();
   const std::int64_t kernel = config_.num_conv_pos_embeddings;
-  const Tensor y = torch::conv1d(x, weight, position_bias_, 1, kernel / 2, 1, config_.num_conv_pos_embedding_groups);
+  const Tensor y =
+      detail::convolve(x, weight, position_bias_, {1}, {kernel / 2}, {1}, config_.num_conv_pos_embedding_groups);
   return activate(y.slice(2, 0, x.size(2)), config_.feat_extract_activation).transpose(1, 2);
 }
 
@@ -423,8 +426,9 @@ std::unique_ptr<AudioEncoder> tower(const Loaded& loaded, std::int64_t dim, deta
 
 std::unique_ptr<AudioEncoder> load_wav2vec2(const std::filesystem::path& directory) {
   const Loaded loaded = load(detail::open_model(kLoad, directory));
-  const auto forward = [extract = loaded.extractor, network = loaded.network](std::span<const float> samples) {
-    return network->forward(extract(samples).unsqueeze(0)).squeeze(0);
+  const auto forward = [extract = loaded.extractor, network = loaded.network,
+                        place = detail::Place()](std::span<const float> samples) {
+    return place.run([&](const Tensor& x) { return network->forward(x).squeeze(0); }, extract(samples).unsqueeze(0));
   };
   return tower(loaded, loaded.config.transformer.hidden_size, forward, "none, a vector a step", *loaded.network);
 }
@@ -445,12 +449,15 @@ std::unique_ptr<AudioEncoder> detail::wav2vec2_classifier(const ModelFiles& file
   load_weights(head, files.checkpoint);
   if (weighted) weights = weights.detach().softmax(0);
   head.register_module("network", loaded.network);  // counted with it
-  const auto forward = [extract = loaded.extractor, network = loaded.network, projector, classifier,
-                        weights](std::span<const float> samples) {
-    const std::vector<Tensor> states = network->states(extract(samples).unsqueeze(0));
-    const Tensor mixed =
-        weights.defined() ? (torch::stack(states, 1) * weights.view({-1, 1, 1})).sum(1) : states.back();
-    return classifier->forward(projector->forward(mixed).mean(1));
+  const auto forward = [extract = loaded.extractor, network = loaded.network, projector, classifier, weights,
+                        place = Place()](std::span<const float> samples) {
+    const auto classify = [&](const Tensor& x) {
+      const std::vector<Tensor> states = network->states(x);
+      const Tensor mixed =
+          weights.defined() ? (torch::stack(states, 1) * weights.view({-1, 1, 1})).sum(1) : states.back();
+      return classifier->forward(projector->forward(mixed).mean(1));
+    };
+    return place.run(classify, extract(samples).unsqueeze(0));
   };
   return tower(loaded, labels, forward,
                std::string(weighted ? "weighted sum of all layers" : "the last layer") + ", linear, mean, linear",

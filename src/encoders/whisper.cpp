@@ -88,7 +88,8 @@ class WhisperAudioEncoder : public AudioEncoder, public Trainable {
 
   Tensor encode(const Audio& clip) const override {
     const torch::AutoGradMode record(RecordGradients::on());
-    return network_->forward(preprocess(clip).unsqueeze(0)).squeeze(0);
+    return place_.run([&](const Tensor& mel) { return network_->forward(mel).squeeze(0); },
+                      preprocess(clip).unsqueeze(0));
   }
 
   std::vector<TrainablePart> trainable() override {
@@ -111,6 +112,7 @@ class WhisperAudioEncoder : public AudioEncoder, public Trainable {
 
  private:
   WhisperConfig config_;
+  detail::Place place_;
   WhisperEncoder network_;
   std::string prefix_;  ///< of the checkpoint's keys
 };

@@ -96,8 +96,8 @@ WhisperDecoderState WhisperDecoderImpl::start(const Tensor& states) const {
     const auto clip = layer->clip_keys_and_values(states);
     state.clip_keys.push_back(clip[0]);
     state.clip_values.push_back(clip[1]);
-    state.token_keys.push_back(torch::empty(room));
-    state.token_values.push_back(torch::empty(room));
+    state.token_keys.push_back(torch::empty(room, states.options()));
+    state.token_values.push_back(torch::empty(room, states.options()));
   }
   return state;
 }

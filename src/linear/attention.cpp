@@ -7,6 +7,7 @@
 
 #include "linear/backend.h"
 #include "linear/memory.h"
+#include "linear/ours.h"
 
 namespace trine::detail {
 
@@ -113,10 +114,9 @@ class Head {
 }  // namespace
 
 bool can_attend(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads) {
-  if (torch::GradMode::is_enabled() || !has_kernel(Precision::fp32)) return false;
+  if (!has_kernel(Precision::fp32)) return false;
   for (const Tensor* x : {&q, &k, &v}) {
-    if (x->dim() != 3 || !x->device().is_cpu() || x->scalar_type() != torch::kFloat32 || x->stride(2) != 1)
-      return false;
+    if (!is_ours(*x) || x->dim() != 3 || x->stride(2) != 1) return false;
   }
   return q.size(1) >= kFewestQueries && k.size(1) > 0 && q.size(2) % heads == 0 && q.size(2) / heads <= kLargestHead;
 }

@@ -19,6 +19,7 @@
 #include "detail/json.h"
 #include "detail/names.h"
 #include "linear/backend.h"
+#include "place.h"
 #include "trine/embedder.h"
 
 namespace trine {
@@ -31,8 +32,11 @@ using torch::Tensor;
 namespace {
 
 constexpr const char* kWho = "LoadPrecision";
-constexpr detail::Names<Precision, 4> kPrecisions{
-    {{Precision::automatic, "auto"}, {Precision::fp32, "fp32"}, {Precision::bf16, "bf16"}, {Precision::int8, "int8"}}};
+constexpr detail::Names<Precision, 5> kPrecisions{{{Precision::automatic, "auto"},
+                                                   {Precision::fp32, "fp32"},
+                                                   {Precision::bf16, "bf16"},
+                                                   {Precision::int8, "int8"},
+                                                   {Precision::fp16, "fp16"}}};
 constexpr std::array kCandidates{Precision::fp32, Precision::bf16, Precision::int8};
 constexpr std::int64_t kRows = 64;  ///< of a trial: a sentence or two, a picture
 constexpr int kTrials = 3;
@@ -174,11 +178,13 @@ std::string_view to_string(Precision precision) { return detail::name_of(kPrecis
 
 Precision precision(std::string_view name) {
   if (const auto known = detail::value_of(kPrecisions, name)) return *known;
-  detail::bad_argument(kWho, "precision is ", detail::shown(name), ", wanted auto, fp32, bf16 or int8");
+  detail::bad_argument(kWho, "precision is ", detail::shown(name), ", wanted auto, fp32, bf16, int8 or fp16");
 }
 
 bool supports(Precision precision) {
-  return precision == Precision::fp32 || precision == Precision::automatic || detail::has_kernel(precision);
+  if (precision == Precision::fp32 || precision == Precision::automatic) return true;
+  return detail::load_device().is_cpu() ? precision != Precision::fp16 && detail::has_kernel(precision)
+                                        : precision != Precision::int8;
 }
 
 LoadPrecision::LoadPrecision(Precision precision, double accuracy)
@@ -186,6 +192,7 @@ LoadPrecision::LoadPrecision(Precision precision, double accuracy)
   if (!(accuracy >= 0 && accuracy <= 1)) {
     detail::bad_argument(kWho, "accuracy is ", accuracy, ", wanted a cosine from 0 to 1");
   }
+  detail::check_precision(kWho, precision, detail::load_device());
   if (!supports(precision)) {
     detail::failure(kWho, "this machine does not compute in ", to_string(precision), ": use fp32 or auto");
   }
@@ -200,8 +207,18 @@ LoadPrecision::~LoadPrecision() {
 
 namespace detail {
 
+Precision asked_precision() { return wanted; }
+double asked_accuracy() { return wanted_accuracy; }
+
+void check_precision(const char* who, Precision precision, torch::Device device) {
+  if (precision != (device.is_cpu() ? Precision::fp16 : Precision::int8)) return;
+  bad_argument(who, "wanted auto, fp32, bf16 or ", device.is_cpu() ? "int8" : "fp16", " on ", device.str(), ", got ",
+               to_string(precision));
+}
+
 Precision precision_of(LinearShape shape) {
   static Memory memory;
+  if (!load_device().is_cpu()) return Precision::fp32;  // layers there are torch's own
   const Precision chosen = wanted == Precision::automatic ? fastest(memory.of(shape), wanted_accuracy) : wanted;
   if (listener != nullptr) listener->shapes_[shape] = chosen;
   return chosen;
@@ -212,6 +229,9 @@ PrecisionLog::~PrecisionLog() { listener = outer_; }
 
 std::string PrecisionLog::describe() const {
   const std::string asked(to_string(asked_));
+  if (const Place there; !there.is_cpu()) {
+    return (asked_ == Precision::automatic ? asked + ": " : "") + std::string(to_string(there.precision()));
+  }
   if (asked_ == Precision::fp32) return asked;
   if (shapes_.empty()) return "fp32: this family has no layers in " + asked;
   if (asked_ != Precision::automatic) return asked;

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <map>
 #include <string>
@@ -10,6 +12,13 @@
 /// Which arithmetic a layer gets when it is made.
 
 namespace trine::detail {
+
+/// Of this thread's LoadPrecision.
+Precision asked_precision();
+double asked_accuracy();
+
+/// std::invalid_argument unless a LoadPrecision may ask for it on `device`.
+void check_precision(const char* who, Precision precision, c10::Device device);
 
 /// (in, out)
 using LinearShape = std::pair<std::int64_t, std::int64_t>;
@@ -25,7 +34,7 @@ class PrecisionLog {
   PrecisionLog(const PrecisionLog&) = delete;
   PrecisionLog& operator=(const PrecisionLog&) = delete;
 
-  /// "fp32"; "auto: 384 x 1152 int8, 384 x 384 fp32"; "fp32: this family has no layers in int8"
+  /// "fp32"; "auto: 384 x 1152 int8, 384 x 384 fp32"; "fp32: this family has no layers in int8"; on CUDA "auto: bf16"
   std::string describe() const;
 
  private:

@@ -5,6 +5,7 @@
 
 #include "linear/backend.h"
 #include "linear/memory.h"
+#include "linear/ours.h"
 
 namespace trine::detail {
 
@@ -129,10 +130,7 @@ Tensor InferenceLinear::forward_add(const Tensor& x, const Tensor& residual) con
 
 /// Undefined: torch's own is wanted.
 Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& residual) const {
-  if (torch::GradMode::is_enabled() || !x.device().is_cpu() || x.scalar_type() != torch::kFloat32 ||
-      !has_kernel(Precision::fp32)) {
-    return {};
-  }
+  if (!is_ours(x) || !has_kernel(Precision::fp32)) return {};
   const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
   Tensor out = reused({rows.size(0), state_->out()});
   const Tensor added = residual.defined() ? residual.reshape({-1, state_->out()}).contiguous() : Tensor();

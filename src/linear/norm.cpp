@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "linear/memory.h"
+#include "linear/ours.h"
 #include "linear/rows.h"
 
 namespace trine::detail {
@@ -12,8 +13,7 @@ namespace trine::detail {
 using torch::Tensor;
 
 bool can_normalise(const Tensor& x, const Tensor& weight) {
-  return !torch::GradMode::is_enabled() && x.device().is_cpu() && x.scalar_type() == torch::kFloat32 &&
-         weight.scalar_type() == torch::kFloat32 && weight.is_contiguous() && x.dim() > 0 &&
+  return is_ours(x) && weight.scalar_type() == torch::kFloat32 && weight.is_contiguous() && x.dim() > 0 &&
          x.size(-1) == weight.size(0);
 }
 

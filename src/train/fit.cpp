@@ -413,7 +413,7 @@ class Run {
     if (towers_ != nullptr) {
       const std::filesystem::path folder = options_.folder / kEmbedder;
       towers_->save(folder);
-      embedder = Embedder::load(folder);
+      embedder = load_beside(towers_->model(), folder);
       TaskModelOptions named = model_->options();
       named.embedder = embedder->fingerprint();
       TaskModel same(named);

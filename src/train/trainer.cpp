@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <numbers>
 #include <sstream>
 
@@ -50,6 +51,25 @@ std::vector<torch::optim::OptimizerParamGroup> optimiser_groups(const std::vecto
   return result;
 }
 
+/// torch's clip_grad_norm_, which wants all gradients on one device: here a tower may lie on another than what follows
+/// it.
+void clip_gradients(std::vector<Tensor> parameters, double most) {
+  using torch::nn::utils::clip_grad_norm_;
+  constexpr double kUnclipped = std::numeric_limits<double>::infinity();
+  const auto middle = std::stable_partition(parameters.begin(), parameters.end(),
+                                            [](const Tensor& parameter) { return parameter.is_cpu(); });
+  const std::vector<Tensor> here(parameters.begin(), middle), there(middle, parameters.end());
+  if (here.empty() || there.empty()) {
+    clip_grad_norm_(parameters, most);
+    return;
+  }
+  const double norm = std::hypot(clip_grad_norm_(here, kUnclipped), clip_grad_norm_(there, kUnclipped));
+  const double share = std::min(1.0, most / (norm + 1e-6));
+  for (const Tensor& parameter : parameters) {
+    if (parameter.grad().defined()) parameter.grad().mul_(share);
+  }
+}
+
 }  // namespace
 
 Trainer::Trainer(std::shared_ptr<torch::nn::Module> module, std::vector<ParameterGroup> groups,
@@ -82,7 +102,7 @@ void Trainer::step(const Tensor& loss) {
   for (const auto& group : optimiser_->param_groups()) {
     parameters.insert(parameters.end(), group.params().begin(), group.params().end());
   }
-  torch::nn::utils::clip_grad_norm_(parameters, options_.max_gradient_norm);
+  clip_gradients(parameters, options_.max_gradient_norm);
   optimiser_->step();
   ++step_;
   loss_sum_ += value;
@@ -180,8 +200,11 @@ bool Trainer::resume(TrainerExtra* extra) {
       auto state = std::make_unique<torch::optim::AdamWParamState>();
       const bool counted = checkpoint.contains(key + ".step");
       state->step(counted ? load_tensor(checkpoint, key + ".step").item<std::int64_t>() : step_);
-      state->exp_avg(load_tensor(checkpoint, key + ".first").clone());
-      state->exp_avg_sq(load_tensor(checkpoint, key + ".second").clone());
+      const auto moment = [&](const char* which) {
+        return load_tensor(checkpoint, key + which).to(parameter.device(), torch::kFloat32, false, /*copy=*/true);
+      };
+      state->exp_avg(moment(".first"));
+      state->exp_avg_sq(moment(".second"));
       optimiser_->state()[parameter.unsafeGetTensorImpl()] = std::move(state);
     }
   }

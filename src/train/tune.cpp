@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "detail/error.h"
+#include "trine/device.h"
 #include "trine/encoders/gradients.h"
 
 namespace trine::train {
@@ -59,8 +60,13 @@ Weights last_blocks(const Weights& all, std::int64_t count, Modality modality) {
 
 }  // namespace
 
+Embedder load_beside(const Embedder& other, const std::filesystem::path& folder) {
+  const LoadDevice there(other.device());
+  return Embedder::load(folder);
+}
+
 TunedTowers::TunedTowers(const Embedder& model, const FitOptions& options)
-    : embedder_(Embedder::load(model.directory())), most_together_(options.tower_batch) {
+    : embedder_(load_beside(model, model.directory())), most_together_(options.tower_batch) {
   if (embedder_.fingerprint() != model.fingerprint()) {
     detail::bad_argument(kWho, "the weights of ", model.name(), " are not those of ", model.directory(),
                          ": save the model and load it from there");

@@ -16,6 +16,9 @@
 
 namespace trine::train {
 
+/// The model in `folder`, on the device of `other`.
+Embedder load_beside(const Embedder& other, const std::filesystem::path& folder);
+
 /// A copy of the caller's embedder, some of whose towers are trained. The caller's stays as it is.
 class TunedTowers {
  public:
@@ -26,6 +29,7 @@ class TunedTowers {
   /// Whose vectors are made: `samples` without what could not be read, as the features of a FeatureStore have them.
   void set_samples(const std::vector<Sample>& samples, const std::vector<SkippedInput>& skipped);
 
+  const Embedder& model() const { return embedder_; }
   /// The weights that are trained, as a module of parameters.
   const std::shared_ptr<torch::nn::Module>& module() const { return module_; }
 

@@ -46,7 +46,7 @@ def test_vectors_are_near_those_of_fp32(tiny_directory, precision, bar):
 
 
 def test_unknown_names_are_refused(tiny_directory):
-    with pytest.raises(ValueError, match=r'precision is "half", wanted auto, fp32, bf16 or int8'):
+    with pytest.raises(ValueError, match=r'precision is "half", wanted auto, fp32, bf16, int8 or fp16'):
         trine.Embedder(tiny_directory, precision="half")
     with pytest.raises(ValueError, match="accuracy is 2"):
         trine.Embedder(tiny_directory, precision="auto", accuracy=2)
