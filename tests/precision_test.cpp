@@ -144,6 +144,38 @@ TEST(Precision, SequencesOfAnyLengthAreAsInTorch) {
   }
 }
 
+/// Long sequences, which after int8 layers are attended to in int8: whole tiles of keys, parts of them, one more.
+TEST_P(EachPrecision, LongSequencesAreAsInTorchAndByThemselves) {
+  const double bar = GetParam() == Precision::fp32 ? 1 - 1e-6 : GetParam() == Precision::bf16 ? 0.9999 : 0.999;
+  const trine::Transformer made = network(GetParam());
+  for (const std::int64_t steps : {127, 128, 130, 256, 257, 600}) {
+    const Tensor x = inputs(3, steps);
+    for (const bool causal : {false, true}) {
+      const Tensor plain = made->forward(x, causal).detach();
+      const torch::NoGradGuard no_grad;
+      const Tensor found = made->forward(x, causal);
+      EXPECT_GE(least_cosine(found, plain), bar) << steps << " steps, causal " << causal;
+      EXPECT_TRUE(made->forward(x.slice(0, 1, 2), causal).equal(found.slice(0, 1, 2))) << steps << " steps";
+      at::set_num_threads(2);
+      const Tensor with_two = made->forward(x, causal);
+      at::set_num_threads(1);
+      EXPECT_TRUE(with_two.equal(found)) << steps << " steps";
+    }
+  }
+}
+
+/// What is not a number stays in its sequence.
+TEST_P(EachPrecision, ASequenceDoesNotSpoilItsNeighbours) {
+  const trine::Transformer made = network(GetParam());
+  for (const std::int64_t steps : {20, 300}) {
+    Tensor x = inputs(3, steps);
+    const Tensor before = infer(made, x);
+    x[1][steps / 2][7] = std::nan("");
+    const Tensor found = infer(made, x);
+    EXPECT_TRUE(found[0].equal(before[0]) && found[2].equal(before[2])) << steps << " steps";
+  }
+}
+
 /// Numbers next to nothing would be subnormal, and what multiplies them takes many times as long.
 TEST(Precision, ActivationsEndInZeroOrANormalNumber) {
   for (const auto activation : {trine::Activation::gelu, trine::Activation::gelu_tanh, trine::Activation::quick_gelu,

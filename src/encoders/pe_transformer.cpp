@@ -12,6 +12,7 @@
 #include "encoders/pe_config.h"
 #include "encoders/rotation.h"
 #include "encoders/towers.h"
+#include "linear/attention.h"
 #include "linear/linear.h"
 
 namespace trine {
@@ -112,7 +113,7 @@ class PeLayerImpl : public torch::nn::Module {
     const auto parts = qkv_.forward(a).split_with_sizes({all, fewer, fewer}, -1);
     const Tensor q = ready(parts[0], query_norm_).flatten(2);
     const Tensor k = shared(ready(parts[1], key_norm_)), v = shared(split(parts[2]));
-    const Tensor x = out_.forward_add(self_attention(q, k, v, heads_), input);
+    const Tensor x = out_.forward_add(detail::attention_after(qkv_.precision(), q, k, v, heads_), input);
     const auto halves = gate_up_.forward(rms_norm(x, feed_forward_norm_, eps_)).chunk(2, -1);
     return down_.forward_add(activate(halves[0], activation_) * halves[1], x);
   }

@@ -1,6 +1,7 @@
 #include "encoders/post_norm.h"
 
 #include "detail/error.h"
+#include "linear/attention.h"
 #include "linear/ours.h"
 
 namespace trine::detail {
@@ -27,16 +28,8 @@ Tensor PostNormLayer::forward(const Tensor& input, const Tensor& mask) const {
   return after_attention(self_attention(qkv[0], qkv[1], qkv[2], heads_, mask), input);
 }
 
-Tensor PostNormLayer::forward(const Tensor& tokens, const std::vector<TextRun>& runs) const {
-  const Tensor qkv = qkv_.forward(tokens);
-  Tensor attended = torch::empty_like(tokens);
-  std::int64_t first = 0;
-  for (const auto& [texts, length] : runs) {
-    const auto parts = qkv.narrow(0, first, texts * length).view({texts, length, qkv.size(1)}).chunk(3, -1);
-    attended.narrow(0, first, texts * length).copy_(self_attention(parts[0], parts[1], parts[2], heads_).flatten(0, 1));
-    first += texts * length;
-  }
-  return after_attention(attended, tokens);
+Tensor PostNormLayer::forward(const Tensor& tokens, const std::vector<std::int64_t>& lengths) const {
+  return after_attention(attend_texts(qkv_.forward(tokens), lengths, heads_, qkv_.precision()), tokens);
 }
 
 Tensor PostNormLayer::after_attention(const Tensor& attended, const Tensor& input) const {
@@ -66,18 +59,11 @@ Tensor run_layers(const std::vector<std::shared_ptr<PostNormLayer>>& layers, con
     for (const auto& layer : layers) x = layer->forward(x, mask);
     return x;
   }
-  std::vector<TextRun> runs;
-  for (std::int64_t row = 0; row < input.size(0); ++row) {
-    const auto length = lengths[row].item<std::int64_t>();
-    if (!runs.empty() && runs.back().length == length) {
-      ++runs.back().texts;
-    } else {
-      runs.push_back({1, length});
-    }
-  }
+  const std::vector<std::int64_t> tokens(lengths.const_data_ptr<std::int64_t>(),
+                                         lengths.const_data_ptr<std::int64_t>() + lengths.numel());
   const Tensor places = mask.flatten().nonzero().squeeze(1);
   Tensor x = input.flatten(0, 1).index_select(0, places);
-  for (const auto& layer : layers) x = layer->forward(x, runs);
+  for (const auto& layer : layers) x = layer->forward(x, tokens);
   return torch::zeros_like(input).flatten(0, 1).index_copy_(0, places, x).view(input.sizes());
 }
 

@@ -41,19 +41,13 @@ struct PostNormKeys {
   const char* output_norm;
 };
 
-/// Texts of one length, in a batch without padding.
-struct TextRun {
-  std::int64_t texts;
-  std::int64_t length;
-};
-
 /// Attention and a feed-forward part, each with a norm after it. (N, T, dim) -> (N, T, dim)
 class PostNormLayer : public torch::nn::Module {
  public:
   PostNormLayer(const PostNormSizes& sizes, const PostNormKeys& keys);
   torch::Tensor forward(const torch::Tensor& input, const torch::Tensor& mask) const;
-  /// Of texts one after the other, (tokens of all, dim) -> the same
-  torch::Tensor forward(const torch::Tensor& tokens, const std::vector<TextRun>& runs) const;
+  /// Of texts one after the other, (tokens of all, dim) and the tokens of each -> the same
+  torch::Tensor forward(const torch::Tensor& tokens, const std::vector<std::int64_t>& lengths) const;
 
  private:
   torch::Tensor after_attention(const torch::Tensor& attended, const torch::Tensor& input) const;

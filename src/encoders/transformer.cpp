@@ -6,6 +6,7 @@
 #include "convolve.h"
 #include "detail/error.h"
 #include "encoders/rotation.h"
+#include "linear/attention.h"
 #include "linear/linear.h"
 
 namespace trine {
@@ -115,7 +116,8 @@ struct TransformerImpl::Block : torch::nn::Module {
       k = torch::cat({k, bias_k.expand({x.size(0), 1, -1})}, 1);
       v = torch::cat({v, bias_v.expand({x.size(0), 1, -1})}, 1);
     }
-    return add(out, self_attention(q, k, v, heads, /*mask=*/{}, causal), attention_scale, input);
+    return add(out, detail::attention_after(qkv.precision(), q, k, v, heads, /*mask=*/{}, causal), attention_scale,
+               input);
   }
 
   /// `input` plus what the feed-forward part makes of `x`, the input after its norm.

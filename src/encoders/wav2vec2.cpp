@@ -11,6 +11,7 @@
 #include "encoders/classifier_network.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
+#include "linear/attention.h"
 #include "linear/linear.h"
 
 namespace trine {
@@ -213,7 +214,7 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
       bias = gate * distances;
     }
     const auto qkv = qkv_.forward(x).chunk(3, -1);
-    return out_.forward_add(self_attention(qkv[0], qkv[1], qkv[2], heads_, bias), input);
+    return out_.forward_add(detail::attention_after(qkv_.precision(), qkv[0], qkv[1], qkv[2], heads_, bias), input);
   }
 
   /// `input` plus what the feed-forward part makes of `x`

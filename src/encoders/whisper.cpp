@@ -22,7 +22,12 @@ constexpr const char* kEncode = "encode";
 constexpr int kRate = 16'000;        // Hz
 constexpr std::int64_t kHop = 160;   // samples of a mel frame
 constexpr std::int64_t kFrames = 2;  // mel frames of a position
+constexpr std::int64_t kKernel = 3;  // frames that a convolution sees
 constexpr double kPositionsASecond = 50;
+
+detail::InferenceLinear packed(const Conv1d& convolution) {
+  return detail::InferenceLinear({{convolution->weight, convolution->bias}});
+}
 
 }  // namespace
 
@@ -144,10 +149,15 @@ WhisperConfig WhisperConfig::load(const std::filesystem::path& config_json) {
   return config;
 }
 
+struct WhisperEncoderImpl::Stem {
+  detail::InferenceLinear first, second;
+};
+
 WhisperEncoderImpl::WhisperEncoderImpl(const WhisperConfig& config) {
   const std::int64_t dim = config.d_model;
-  conv1_ = register_module("conv1", Conv1d(config.num_mel_bins, dim, 3, 1, 1));
-  conv2_ = register_module("conv2", Conv1d(dim, dim, 3, kFrames, 1));
+  conv1_ = register_module("conv1", Conv1d(config.num_mel_bins, dim, kKernel, 1, 1));
+  conv2_ = register_module("conv2", Conv1d(dim, dim, kKernel, kFrames, 1));
+  stem_ = std::make_shared<const Stem>(Stem{packed(conv1_), packed(conv2_)});
   embed_positions_ = register_module("embed_positions", Embedding(config.max_source_positions, dim));
   torch::nn::ModuleList layers;
   for (std::int64_t i = 0; i < config.encoder_layers; ++i) {
@@ -161,7 +171,7 @@ WhisperEncoderImpl::WhisperEncoderImpl(const WhisperConfig& config) {
 Tensor WhisperEncoderImpl::forward(const Tensor& mel) const { return finish(begin(mel, 0), 0); }
 
 Tensor WhisperEncoderImpl::begin(const Tensor& mel, std::int64_t blocks) const {
-  Tensor x = torch::gelu(conv2_->forward(torch::gelu(conv1_->forward(mel)))).transpose(1, 2);  // (N, T, d_model)
+  Tensor x = after_stem(mel);  // (N, T, d_model)
   const Tensor& positions = embed_positions_->weight;
   if (x.size(1) > positions.size(0)) {
     detail::bad_argument("WhisperEncoder", mel.size(2), " mel frames, at most ", kFrames * positions.size(0),
@@ -170,6 +180,18 @@ Tensor WhisperEncoderImpl::begin(const Tensor& mel, std::int64_t blocks) const {
   x = x + positions.slice(0, 0, x.size(1));
   for (std::int64_t i = 0; i < blocks; ++i) x = layers_.at(static_cast<std::size_t>(i))->forward(x, {});
   return x;
+}
+
+Tensor WhisperEncoderImpl::after_stem(const Tensor& mel) const {
+  if (torch::GradMode::is_enabled() || !mel.device().is_cpu()) {
+    return torch::gelu(conv2_->forward(torch::gelu(conv1_->forward(mel)))).transpose(1, 2);
+  }
+  // the inputs of each step side by side, as the weights lie
+  const auto places = [](const Tensor& x, std::int64_t stride) {
+    return torch::constant_pad_nd(x, {0, 0, 1, 1}).unfold(1, kKernel, stride).flatten(2);
+  };
+  const Tensor x = stem_->first.forward(places(mel.transpose(1, 2), 1), Activation::gelu);
+  return stem_->second.forward(places(x, kFrames), Activation::gelu);
 }
 
 Tensor WhisperEncoderImpl::finish(const Tensor& steps, std::int64_t blocks, const Tensor& mask) const {

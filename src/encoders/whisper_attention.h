@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "linear/attention.h"
 #include "linear/linear.h"
 #include "trine/layers.h"
 
@@ -35,7 +36,8 @@ class WhisperAttentionImpl : public torch::nn::Module {
   /// `mask` (N, T).
   torch::Tensor add_to(const torch::Tensor& input, const torch::Tensor& queries, const torch::Tensor& keys,
                        const torch::Tensor& values, const torch::Tensor& mask = {}, bool causal = false) const {
-    return out_.forward_add(self_attention(queries, keys, values, heads_, mask, causal), input);
+    return out_.forward_add(detail::attention_after(qkv_.precision(), queries, keys, values, heads_, mask, causal),
+                            input);
   }
 
  private:

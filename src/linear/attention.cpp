@@ -1,13 +1,13 @@
 #include "linear/attention.h"
 
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <vector>
+#include <memory>
 
 #include "linear/backend.h"
+#include "linear/head.h"
 #include "linear/memory.h"
 #include "linear/ours.h"
+#include "trine/layers.h"
 
 namespace trine::detail {
 
@@ -15,101 +15,49 @@ using torch::Tensor;
 
 namespace {
 
-constexpr std::int64_t kQueries = 64;       ///< of a tile
-constexpr std::int64_t kKeys = 256;         ///< of a tile: its scores take 64 KiB
-constexpr std::int64_t kStep = 16;          ///< keys are filled up to a multiple of it, so that kernels are few
-constexpr std::int64_t kRowStep = 4;        ///< queries
 constexpr std::int64_t kFewestQueries = 4;  ///< below, torch's own does less work
+constexpr std::int64_t kFewestKeys = 128;   ///< in int8: below, rounding costs what it saves
 constexpr std::int64_t kLargestHead = 256;
-constexpr float kLog2OfE = 1.44269504f;
+constexpr double kWork = 1 << 19;  ///< multiplications worth a thread
 
-std::int64_t filled_up(std::int64_t size, std::int64_t step) { return (size + step - 1) / step * step; }
-
-/// One head of one sequence: the first number of a row, and how far the next row lies.
-struct Rows {
-  const float* first;
-  std::int64_t stride;
-  const float* operator[](std::int64_t row) const { return first + row * stride; }
+/// A sequence's first head; the others lie beside it.
+struct Sequence {
+  Rows q, k, v;
+  std::int64_t queries, keys;
+  float* out;
 };
 
-Rows rows_of(const Tensor& x, std::int64_t sequence, std::int64_t channel) {
-  return {x.const_data_ptr<float>() + sequence * x.stride(0) + channel, x.stride(1)};
+/// All heads of all sequences; rows of the result lie `stride` apart.
+void attend_all(const std::vector<Sequence>& sequences, std::int64_t heads, std::int64_t width, std::int64_t stride,
+                bool causal, Precision precision) {
+  std::int64_t longest = 0, longest_in_bytes = 0;
+  double work = 0;
+  const auto in_bytes = [&](std::int64_t keys) { return precision == Precision::int8 && keys >= kFewestKeys; };
+  for (const Sequence& sequence : sequences) {
+    std::int64_t& most = in_bytes(sequence.keys) ? longest_in_bytes : longest;
+    most = std::max(most, sequence.keys);
+    work += static_cast<double>(sequence.queries * sequence.keys * width) / static_cast<double>(sequences.size());
+  }
+  if (work == 0) return;
+  const auto count = std::ssize(sequences);
+  const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
+  at::parallel_for(0, count * heads, grain, [&](std::int64_t begin, std::int64_t end) {
+    const auto plain = longest > 0 ? fp32_head(width, longest) : nullptr;
+    const auto bytes = longest_in_bytes > 0 ? int8_head(width, longest_in_bytes) : nullptr;
+    for (std::int64_t i = begin; i < end; ++i) {  // head after head: each thread gets long sequences and short ones
+      const Sequence& sequence = sequences[static_cast<std::size_t>(i % count)];
+      const std::int64_t channel = i / count * width;
+      const auto beside = [&](Rows rows) { return Rows{rows.first + channel, rows.stride}; };
+      Head& head = in_bytes(sequence.keys) ? *bytes : *plain;
+      head.lay_out(beside(sequence.k), beside(sequence.v), sequence.keys);
+      for (std::int64_t first = 0; first < sequence.queries; first += Head::kQueries) {
+        head.attend(beside(sequence.q), first, std::min(Head::kQueries, sequence.queries - first), causal,
+                    sequence.out + first * stride + channel, stride);
+      }
+    }
+    at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
+  });
 }
-
-/// A thread's room for one head.
-class Head {
- public:
-  Head(std::int64_t width, std::int64_t keys)
-      : width_(width),
-        keys_(keys),
-        keys_by_channel_(static_cast<std::size_t>(filled_up(keys, kStep) * width)),
-        values_(keys_by_channel_.size()),
-        queries_(static_cast<std::size_t>(kQueries * width)),
-        scores_(static_cast<std::size_t>(kQueries * std::min(kKeys, filled_up(keys, kStep)))),
-        sums_(queries_.size()) {}
-
-  /// Keys by channel and values by key, each block of kKeys by itself; zeros where the last is filled up.
-  void lay_out(Rows keys, Rows values) {
-    for (std::int64_t first = 0; first < keys_; first += kKeys) {
-      const std::int64_t count = std::min(kKeys, keys_ - first);
-      transpose(keys[first], keys.stride, count, width_, keys_by_channel_.data() + first * width_, room_of(first));
-      for (std::int64_t key = first; key < first + count; ++key) {
-        std::copy_n(values[key], width_, values_.data() + key * width_);
-      }
-    }
-  }
-
-  /// Of the queries from `first` on, at most kQueries.
-  void attend(Rows queries, std::int64_t first, std::int64_t count, bool causal, float* out, std::int64_t out_stride) {
-    const float scale = kLog2OfE / std::sqrt(static_cast<float>(width_));
-    for (std::int64_t row = 0; row < count; ++row) {
-      std::transform(queries[first + row], queries[first + row] + width_, queries_.data() + row * width_,
-                     [&](float value) { return value * scale; });
-    }
-    const std::int64_t rows = filled_up(count, kRowStep);  // those filled up are computed and left
-    std::fill_n(largest_, kQueries, -std::numeric_limits<float>::infinity());
-    std::fill_n(totals_, kQueries, 0.0f);
-    const std::int64_t end = causal ? std::min(keys_, first + count) : keys_;
-    for (std::int64_t key = 0; key < end; key += kKeys) {
-      const std::int64_t room = room_of(key);
-      at::native::cpublas::brgemm(rows, room, width_, width_, room, room, /*add_C=*/false, queries_.data(),
-                                  keys_by_channel_.data() + key * width_, scores_.data(), /*is_vnni=*/false);
-      for (std::int64_t row = 0; row < count; ++row) {
-        const std::int64_t real = std::min(kKeys, keys_ - key);
-        weigh(row, causal ? std::clamp<std::int64_t>(first + row + 1 - key, 0, real) : real, room);
-      }
-      at::native::cpublas::brgemm(rows, width_, room, room, width_, width_, /*add_C=*/key > 0, scores_.data(),
-                                  values_.data() + key * width_, sums_.data(), /*is_vnni=*/false);
-    }
-    for (std::int64_t row = 0; row < count; ++row) {
-      const float* sums = sums_.data() + row * width_;
-      std::transform(sums, sums + width_, out + row * out_stride,
-                     [whole = 1.0f / totals_[row]](float value) { return value * whole; });
-    }
-  }
-
- private:
-  std::int64_t room_of(std::int64_t key) const { return std::min(kKeys, filled_up(keys_ - key, kStep)); }
-
-  /// Scores of a row become shares; what was summed with a smaller largest score shrinks.
-  void weigh(std::int64_t row, std::int64_t keys, std::int64_t room) {
-    const RowSoftmax found = soften_row(scores_.data() + row * room, keys, room, largest_[row]);
-    if (largest_[row] < found.largest) {
-      const float shrunk = std::exp2(largest_[row] - found.largest);
-      totals_[row] *= shrunk;
-      float* sums = sums_.data() + row * width_;
-      std::transform(sums, sums + width_, sums, [&](float value) { return value * shrunk; });
-    }
-    totals_[row] += found.sum;
-    largest_[row] = found.largest;
-  }
-
-  std::int64_t width_;
-  std::int64_t keys_;
-  std::vector<float> keys_by_channel_, values_, queries_, scores_, sums_;
-  float largest_[kQueries];
-  float totals_[kQueries];
-};
 
 }  // namespace
 
@@ -121,25 +69,48 @@ bool can_attend(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t 
   return q.size(1) >= kFewestQueries && k.size(1) > 0 && q.size(2) % heads == 0 && q.size(2) / heads <= kLargestHead;
 }
 
-Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal) {
-  const std::int64_t steps = q.size(1), dim = q.size(2), width = dim / heads;
+Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads, bool causal, Precision precision) {
+  const std::int64_t steps = q.size(1), dim = q.size(2);
   Tensor out = reused({q.size(0), steps, dim});
-  float* outputs = out.mutable_data_ptr<float>();
-  const double work = static_cast<double>(steps * k.size(1) * width);
-  const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>((1 << 19) / work));
-  at::parallel_for(0, q.size(0) * heads, grain, [&](std::int64_t begin, std::int64_t end) {
-    Head head(width, k.size(1));
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t sequence = i / heads, channel = i % heads * width;
-      head.lay_out(rows_of(k, sequence, channel), rows_of(v, sequence, channel));
-      for (std::int64_t first = 0; first < steps; first += kQueries) {
-        head.attend(rows_of(q, sequence, channel), first, std::min(kQueries, steps - first), causal,
-                    outputs + (sequence * steps + first) * dim + channel, dim);
-      }
-    }
-    at::native::cpublas::brgemm_release();
-  });
+  std::vector<Sequence> sequences;
+  for (std::int64_t i = 0; i < q.size(0); ++i) {
+    const auto rows = [&](const Tensor& x) { return Rows{x.const_data_ptr<float>() + i * x.stride(0), x.stride(1)}; };
+    sequences.push_back({rows(q), rows(k), rows(v), steps, k.size(1), out.mutable_data_ptr<float>() + i * steps * dim});
+  }
+  attend_all(sequences, heads, dim / heads, dim, causal, precision);
   return out;
+}
+
+Tensor attend_texts(const Tensor& qkv, const std::vector<std::int64_t>& lengths, std::int64_t heads,
+                    Precision precision) {
+  const std::int64_t dim = qkv.size(1) / 3;
+  Tensor out = reused({qkv.size(0), dim});
+  if (!has_kernel(Precision::fp32) || dim / heads > kLargestHead) {
+    std::int64_t first = 0;
+    for (const std::int64_t length : lengths) {
+      const auto parts = qkv.narrow(0, first, length).unsqueeze(0).chunk(3, -1);
+      out.narrow(0, first, length).copy_(self_attention(parts[0], parts[1], parts[2], heads).squeeze(0));
+      first += length;
+    }
+    return out;
+  }
+  std::vector<Sequence> sequences;
+  const float* from = qkv.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  for (const std::int64_t length : lengths) {
+    const auto rows = [&](std::int64_t part) { return Rows{from + part * dim, 3 * dim}; };
+    sequences.push_back({rows(0), rows(1), rows(2), length, length, to});
+    from += length * 3 * dim;
+    to += length * dim;
+  }
+  attend_all(sequences, heads, dim / heads, dim, /*causal=*/false, precision);
+  return out;
+}
+
+Tensor attention_after(Precision precision, const Tensor& q, const Tensor& k, const Tensor& v, std::int64_t heads,
+                       const Tensor& mask, bool causal) {
+  if (!mask.defined() && can_attend(q, k, v, heads)) return attend(q, k, v, heads, causal, precision);
+  return self_attention(q, k, v, heads, mask, causal);
 }
 
 }  // namespace trine::detail

@@ -3,9 +3,11 @@
 #include <torch/torch.h>
 
 #include <cstdint>
+#include <vector>
 
-/// Attention as encoders compute it where nothing records gradients: a head's keys and values are laid out once, and
-/// the scores of 64 queries and 256 keys live in the cache, whatever the length.
+#include "trine/precision.h"
+
+/// Attention as encoders compute it where nothing records gradients.
 
 namespace trine::detail {
 
@@ -13,8 +15,18 @@ namespace trine::detail {
 bool can_attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, std::int64_t heads);
 
 /// q (N, Q, dim), k and v (N, T, dim), parts of a fused layer's result as they are; causal: Q = T, no step sees a later
-/// one -> (N, Q, dim)
+/// one. `precision` is what made them: after int8, long sequences are attended to in int8 -> (N, Q, dim)
 torch::Tensor attend(const torch::Tensor& q, const torch::Tensor& k, const torch::Tensor& v, std::int64_t heads,
-                     bool causal);
+                     bool causal, Precision precision = Precision::fp32);
+
+/// Each text to itself, texts one after the other: a fused layer's result (tokens of all, 3 dim) and the tokens of each
+/// -> (tokens of all, dim)
+torch::Tensor attend_texts(const torch::Tensor& qkv, const std::vector<std::int64_t>& lengths, std::int64_t heads,
+                           Precision precision);
+
+/// `self_attention` of trine/layers.h after a layer in `precision`.
+torch::Tensor attention_after(Precision precision, const torch::Tensor& q, const torch::Tensor& k,
+                              const torch::Tensor& v, std::int64_t heads, const torch::Tensor& mask = {},
+                              bool causal = false);
 
 }  // namespace trine::detail

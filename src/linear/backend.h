@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 #include "linear/rows.h"
 #include "trine/precision.h"
@@ -45,26 +46,31 @@ torch::Tensor in_blocks(const torch::Tensor& weight, std::int64_t group);
 /// (out) -> (blocks * kTileColumns), zeros where there is none
 torch::Tensor in_blocks_of_bias(const torch::Tensor& bias, std::int64_t out);
 
-/// What each kind does with its tiles: tile(first row, rows, block), from several threads.
-template <typename Tile>
-void for_tiles(std::int64_t rows, std::int64_t out, std::int64_t in, Tile tile) {
+/// Columns of a block that are computed: a narrow last one takes less.
+inline std::int64_t columns_of(std::int64_t block, std::int64_t out) {
+  constexpr std::int64_t kVector = 16;
+  return std::min(kTileColumns, (out - block * kTileColumns + kVector - 1) / kVector * kVector);
+}
+
+/// inputs (rows, in) times weights in blocks, tile by tile: done(first row, rows, block, sums), from several threads.
+template <typename Sum, typename Input, typename Weight, typename Done>
+void multiply(const Input* inputs, const Weight* weights, std::int64_t rows, std::int64_t in, std::int64_t out,
+              Done done) {
   constexpr double kWork = 1 << 20;  // multiplications worth a thread
   const std::int64_t high = (rows + kTileRows - 1) / kTileRows, wide = (out + kTileColumns - 1) / kTileColumns;
   const double work = static_cast<double>(std::min(rows, kTileRows) * kTileColumns * in);
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
   at::parallel_for(0, high * wide, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t first = i % high * kTileRows;
-      tile(first, std::min(kTileRows, rows - first), i / high);
+      const std::int64_t first = i % high * kTileRows, count = std::min(kTileRows, rows - first), block = i / high;
+      alignas(64) Sum sums[kTileRows * kTileColumns];
+      at::native::cpublas::brgemm(count, columns_of(block, out), in, in, kTileColumns, kTileColumns, /*add_C=*/false,
+                                  inputs + first * in, weights + block * kTileColumns * in, sums,
+                                  /*is_vnni=*/!std::is_same_v<Input, float>);
+      done(first, count, block, sums);
     }
     at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
   });
-}
-
-/// Columns of a block that are computed: a narrow last one takes less.
-inline std::int64_t columns_of(std::int64_t block, std::int64_t out) {
-  constexpr std::int64_t kVector = 16;
-  return std::min(kTileColumns, (out - block * kTileColumns + kVector - 1) / kVector * kVector);
 }
 
 /// The finish of a tile: `sums` lie kTileColumns apart.
@@ -80,9 +86,9 @@ inline Finish finish_of(std::int64_t rows, std::int64_t block, std::int64_t out,
           .function = function};
 }
 
-/// Of an element of a (M, out) matrix; null for an undefined one.
-inline const float* tile_of(const torch::Tensor& matrix, std::int64_t row, std::int64_t block) {
-  return matrix.defined() ? matrix.const_data_ptr<float>() + row * matrix.size(1) + block * kTileColumns : nullptr;
+/// Where a tile of a (M, out) matrix begins; null for an undefined one.
+inline float* tile_of(const torch::Tensor& matrix, std::int64_t row, std::int64_t block) {
+  return matrix.defined() ? matrix.mutable_data_ptr<float>() + row * matrix.size(1) + block * kTileColumns : nullptr;
 }
 
 }  // namespace trine::detail

@@ -19,18 +19,12 @@ class Bf16 : public PackedLinear {
 
   void forward(const Tensor& x, Function function, const Tensor& residual, Tensor& out) const override {
     const Tensor rounded = round(x);
-    const auto* inputs = rounded.const_data_ptr<at::BFloat16>();
-    const auto* weights = weights_.const_data_ptr<at::BFloat16>();
-    float* outputs = out.mutable_data_ptr<float>();
-    for_tiles(x.size(0), out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
-      alignas(64) float sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, columns_of(block, out_), padded_, padded_, kTileColumns, kTileColumns,
-                                  /*add_C=*/false, inputs + first * padded_, weights + block * kTileColumns * padded_,
-                                  sums,
-                                  /*is_vnni=*/true);
+    const auto finish_tile = [&](std::int64_t first, std::int64_t rows, std::int64_t block, const float* sums) {
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
-             outputs + first * out_ + block * kTileColumns);
-    });
+             tile_of(out, first, block));
+    };
+    multiply<float>(rounded.const_data_ptr<at::BFloat16>(), weights_.const_data_ptr<at::BFloat16>(), x.size(0), padded_,
+                    out_, finish_tile);
   }
 
  private:

@@ -15,16 +15,11 @@ class Fp32 : public PackedLinear {
         bias_(in_blocks_of_bias(bias, out_)) {}
 
   void forward(const Tensor& x, Function function, const Tensor& residual, Tensor& out) const override {
-    const float* inputs = x.const_data_ptr<float>();
-    const float* weights = weights_.const_data_ptr<float>();
-    float* outputs = out.mutable_data_ptr<float>();
-    for_tiles(x.size(0), out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
-      alignas(64) float sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, columns_of(block, out_), in_, in_, kTileColumns, kTileColumns, /*add_C=*/false,
-                                  inputs + first * in_, weights + block * kTileColumns * in_, sums, /*is_vnni=*/false);
+    const auto finish_tile = [&](std::int64_t first, std::int64_t rows, std::int64_t block, const float* sums) {
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
-             outputs + first * out_ + block * kTileColumns);
-    });
+             tile_of(out, first, block));
+    };
+    multiply<float>(x.const_data_ptr<float>(), weights_.const_data_ptr<float>(), x.size(0), in_, out_, finish_tile);
   }
 
  private:

@@ -37,19 +37,14 @@ class Int8 : public PackedLinear {
         scales[static_cast<std::size_t>(row)] = quantise_row(inputs + row * in_, in_, quantised + row * padded_);
       }
     });
-    const auto* weights = weights_.const_data_ptr<std::int8_t>();
-    float* outputs = out.mutable_data_ptr<float>();
-    for_tiles(count, out_, in_, [&](std::int64_t first, std::int64_t rows, std::int64_t block) {
-      alignas(64) std::int32_t sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(rows, columns_of(block, out_), padded_, padded_, kTileColumns, kTileColumns,
-                                  /*add_C=*/false, quantised + first * padded_,
-                                  weights + block * kTileColumns * padded_, sums,
-                                  /*is_vnni=*/true);
+    const auto finish_tile = [&](std::int64_t first, std::int64_t rows, std::int64_t block, const std::int32_t* sums) {
+      const std::int64_t column = block * kTileColumns;
       finish(finish_of(rows, block, out_, bias_, tile_of(residual, first, block), function), sums,
-             scales.data() + first, weight_scales_.const_data_ptr<float>() + block * kTileColumns,
-             weight_sums_.const_data_ptr<float>() + block * kTileColumns,
-             outputs + first * out_ + block * kTileColumns);
-    });
+             scales.data() + first, weight_scales_.const_data_ptr<float>() + column,
+             weight_sums_.const_data_ptr<float>() + column, tile_of(out, first, block));
+    };
+    multiply<std::int32_t>(bytes.const_data_ptr<std::uint8_t>(), weights_.const_data_ptr<std::int8_t>(), count, padded_,
+                           out_, finish_tile);
   }
 
  private:

@@ -55,6 +55,7 @@ class InferenceLinear::State {
 
   std::int64_t in() const { return layers_.front().first.numel() / layers_.front().first.size(0); }
   std::int64_t out() const { return out_; }
+  Precision precision() const { return precision_; }
 
   Tensor plain(const Tensor& x) const {
     std::vector<Tensor> parts;
@@ -110,6 +111,8 @@ InferenceLinear::InferenceLinear(const std::vector<Linear>& layers)
       }()) {}
 
 InferenceLinear::InferenceLinear(std::vector<Parameters> layers) : state_(std::make_shared<State>(std::move(layers))) {}
+
+Precision InferenceLinear::precision() const { return state_->precision(); }
 
 Tensor InferenceLinear::forward(const Tensor& x, Activation activation) const {
   const auto function = function_of(activation);

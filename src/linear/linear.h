@@ -29,6 +29,7 @@ class InferenceLinear {
   explicit InferenceLinear(const std::vector<Linear>& layers);
   explicit InferenceLinear(std::vector<Parameters> layers);
   bool is_empty() const { return state_ == nullptr; }
+  Precision precision() const;  ///< fp32, bf16 or int8
 
   /// (..., in) -> (..., sum of out)
   torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::identity) const;

@@ -3,8 +3,35 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstring>
+
+#include "detail/cpu.h"
 
 namespace trine::detail {
+
+namespace {
+
+/// One set for each kind of machine.
+struct Loops {
+  decltype(&quantise_row) quantise;
+  decltype(&detail::quantise_signed) quantise_signed;
+  decltype(&detail::quantise_columns) quantise_columns;
+  decltype(&round_to_bf16) to_bf16;
+  void (*finish_sums)(const Finish&, const float*, float*);
+  void (*finish_bytes)(const Finish&, const std::int32_t*, const RowScale*, const float*, const float*, float*);
+  decltype(&normalise_row) normalise;
+  decltype(&convolve_row) convolve;
+  RowSoftmax (*soften)(float*, std::int64_t, std::int64_t);
+  RowSoftmax (*soften_bytes)(const std::int32_t*, const RowScale&, const float*, const float*, std::int64_t,
+                             std::int64_t, std::uint8_t*);
+  decltype(&scale_row) scale;
+  void (*add_sums)(const float*, std::int64_t, float, float, float*);
+  void (*add_bytes)(const std::int32_t*, const float*, std::int64_t, float, float, float*);
+  decltype(&transpose) turn_round;
+  decltype(&transpose_fours) turn_round_fours;
+};
+
+}  // namespace
 
 namespace plain {
 #include "linear/rows_body.h"
@@ -28,38 +55,29 @@ namespace avx512 {
 
 namespace {
 
-struct Loops {
-  decltype(&plain::quantise) quantise = plain::quantise;
-  decltype(&plain::to_bf16) to_bf16 = plain::to_bf16;
-  decltype(&plain::finish_sums) finish_sums = plain::finish_sums;
-  decltype(&plain::finish_bytes) finish_bytes = plain::finish_bytes;
-  decltype(&plain::normalise) normalise = plain::normalise;
-  decltype(&plain::soften) soften = plain::soften;
-  decltype(&plain::turn_round) turn_round = plain::turn_round;
-  decltype(&plain::convolve) convolve = plain::convolve;
-};
-
 const Loops& loops() {
-  static const Loops chosen = [] {
 #ifdef TRINE_ROWS_X86
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-      return Loops{avx512::quantise,  avx512::to_bf16, avx512::finish_sums, avx512::finish_bytes,
-                   avx512::normalise, avx512::soften,  avx512::turn_round,  avx512::convolve};
-    }
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-      return Loops{avx2::quantise,  avx2::to_bf16, avx2::finish_sums, avx2::finish_bytes,
-                   avx2::normalise, avx2::soften,  avx2::turn_round,  avx2::convolve};
-    }
-#endif
-    return Loops{};
-  }();
+  static const Loops& chosen = instructions() >= Instructions::avx512 ? avx512::kLoops
+                               : instructions() >= Instructions::avx2 ? avx2::kLoops
+                                                                      : plain::kLoops;
   return chosen;
+#else
+  return plain::kLoops;
+#endif
 }
 
 }  // namespace
 
 RowScale quantise_row(const float* x, std::int64_t n, std::uint8_t* bytes) { return loops().quantise(x, n, bytes); }
+
+SignedRow quantise_signed(const float* x, std::int64_t n, std::int8_t* bytes) {
+  return loops().quantise_signed(x, n, bytes);
+}
+
+void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int8_t* bytes,
+                      float* scales) {
+  loops().quantise_columns(x, stride, rows, n, bytes, scales);
+}
 
 void round_to_bf16(const float* x, std::int64_t n, std::uint16_t* bits) { loops().to_bf16(x, n, bits); }
 
@@ -74,8 +92,21 @@ void normalise_row(const float* x, const RowNorm& norm, std::int64_t n, float* o
   loops().normalise(x, norm, n, out);
 }
 
-RowSoftmax soften_row(float* scores, std::int64_t n, std::int64_t room, float largest) {
-  return loops().soften(scores, n, room, largest);
+RowSoftmax soften_row(float* scores, std::int64_t n, std::int64_t room) { return loops().soften(scores, n, room); }
+
+RowSoftmax soften_row(const std::int32_t* sums, const RowScale& query, const float* key_scales, const float* key_sums,
+                      std::int64_t n, std::int64_t room, std::uint8_t* shares) {
+  return loops().soften_bytes(sums, query, key_scales, key_sums, n, room, shares);
+}
+
+void scale_row(const float* x, std::int64_t n, float factor, float* out) { loops().scale(x, n, factor, out); }
+
+void add_row(const float* part, std::int64_t n, float shrink, float factor, float* sums) {
+  loops().add_sums(part, n, shrink, factor, sums);
+}
+
+void add_row(const std::int32_t* part, const float* scales, std::int64_t n, float shrink, float factor, float* sums) {
+  loops().add_bytes(part, scales, n, shrink, factor, sums);
 }
 
 void convolve_row(const Depthwise& how, std::int64_t row, const float* x, float* out) {
@@ -85,6 +116,11 @@ void convolve_row(const Depthwise& how, std::int64_t row, const float* x, float*
 void transpose(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* out,
                std::int64_t out_stride) {
   loops().turn_round(x, stride, rows, columns, out, out_stride);
+}
+
+void transpose_fours(const std::int8_t* x, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                     std::int8_t* out, std::int64_t out_stride) {
+  loops().turn_round_fours(x, stride, rows, columns, out, out_stride);
 }
 
 }  // namespace trine::detail

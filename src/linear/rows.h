@@ -15,6 +15,12 @@ struct RowScale {
   float low;
 };
 
+/// A row in signed bytes, -127 to 127: value = scale * byte.
+struct SignedRow {
+  float scale;
+  float sum;  ///< of the values
+};
+
 /// A layer norm: weight (n), bias (n) or null.
 struct RowNorm {
   const float* weight;
@@ -22,13 +28,15 @@ struct RowNorm {
   float eps;
 };
 
-/// The largest score so far, and the sum of the shares that were made with it.
+/// The largest of a row's scores, and the sum of the shares that were made with it.
 struct RowSoftmax {
   float largest;
   float sum;
 };
 
-constexpr std::int64_t kFullTile = 64;  ///< columns that a tile usually has
+constexpr std::int64_t kFullTile = 64;      ///< columns that a tile usually has
+constexpr std::int64_t kMostKeys = 256;     ///< whose scores are softened at once
+constexpr std::int64_t kMostColumns = 256;  ///< that are quantised side by side
 
 /// What follows a tile of sums: out = function(sums + bias) + residual.
 struct Finish {
@@ -43,6 +51,14 @@ struct Finish {
 
 /// The smallest range that holds the row and 0, in 255 steps. x (n) -> bytes (n)
 RowScale quantise_row(const float* x, std::int64_t n, std::uint8_t* bytes);
+
+/// The same with signs, 0 as 0. x (n) -> bytes (n)
+SignedRow quantise_signed(const float* x, std::int64_t n, std::int8_t* bytes);
+
+/// Columns in signed bytes, a scale each, four rows side by side; the last rows are filled up with zeros.
+/// x (rows, n), rows `stride` apart, n at most kMostColumns -> bytes (rows / 4, n, 4), scales (n)
+void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int8_t* bytes,
+                      float* scales);
 
 /// x (n) -> rounded to bf16, as their bits
 void round_to_bf16(const float* x, std::int64_t n, std::uint16_t* bits);
@@ -72,12 +88,30 @@ struct Depthwise {
 /// A row of the result. x (rows, columns, channels) -> out (out_columns, channels)
 void convolve_row(const Depthwise& how, std::int64_t row, const float* x, float* out);
 
-/// Scores, in logarithms to base 2, become shares 2^(score - largest): of these `n` and of `largest`, the largest
-/// before. Places from n to `room`, a multiple of 16, become 0.
-RowSoftmax soften_row(float* scores, std::int64_t n, std::int64_t room, float largest);
+/// Scores, in logarithms to base 2, become shares 2^(score - largest). Places from n to `room`, a multiple of 16,
+/// become 0. n = 0: the largest is -infinity.
+RowSoftmax soften_row(float* scores, std::int64_t n, std::int64_t room);
+
+/// The same of sums of bytes, score i being query.scale * key_scales[i] * sums[i] - query.low * key_sums[i], and shares
+/// in bytes of 1 / 255; their sum is that of the bytes. room is at most kMostKeys.
+RowSoftmax soften_row(const std::int32_t* sums, const RowScale& query, const float* key_scales, const float* key_sums,
+                      std::int64_t n, std::int64_t room, std::uint8_t* shares);
+
+/// x (n) times factor -> out (n)
+void scale_row(const float* x, std::int64_t n, float factor, float* out);
+
+/// sums (n) = shrink * sums + factor * part
+void add_row(const float* part, std::int64_t n, float shrink, float factor, float* sums);
+
+/// The same of bytes: part i times scales[i].
+void add_row(const std::int32_t* part, const float* scales, std::int64_t n, float shrink, float factor, float* sums);
 
 /// (rows, columns), rows `stride` apart -> (columns, rows), rows `out_stride` apart
 void transpose(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* out,
                std::int64_t out_stride);
+
+/// The same of four bytes that stay together; strides and columns count fours.
+void transpose_fours(const std::int8_t* x, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                     std::int8_t* out, std::int64_t out_stride);
 
 }  // namespace trine::detail

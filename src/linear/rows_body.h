@@ -12,6 +12,15 @@ inline float power_of_two(float x) {
   return std::bit_cast<float>(std::bit_cast<std::uint32_t>(power) + exponent);
 }
 
+/// The same within 8e-5 of its value.
+inline float roughly_power_of_two(float x) {
+  const float shifted = x + 12582912.0f;
+  const float f = x - (shifted - 12582912.0f);
+  const float power = 0.99992807f + f * (0.69326103f + f * (0.24261121f + f * 0.05517138f));
+  const auto exponent = std::bit_cast<std::uint32_t>(shifted) << 23;
+  return std::bit_cast<float>(std::bit_cast<std::uint32_t>(power) + exponent);
+}
+
 /// exp(x), x cut to what has an exponential that is a normal number.
 inline float exponential(float x) {
   x = x < -87.0f ? -87.0f : x;
@@ -36,12 +45,21 @@ inline float gelu(float x) {
   return x * (x < 0 ? tail : 1.0f - tail);
 }
 
+/// The same within 3e-5, for what is rounded to bytes next.
+inline float roughly_gelu(float x) {
+  float a = x < 0 ? -x : x;
+  a = a > 7.75f ? 7.75f : a;
+  const float q = 1.14956582f + a * (0.464933813f + a * (0.0457325466f + a * -0.00416092109f));
+  const float tail = 0.5f * roughly_power_of_two(-(a * q));
+  return x * (x < 0 ? tail : 1.0f - tail);
+}
+
 /// Zero for next to nothing: the next layer would multiply subnormal numbers, which takes many times as long.
 inline float flushed(float x) { return x > -1e-30f && x < 1e-30f ? 0.0f : x; }
 
-template <Function kFunction>
+template <Function kFunction, bool kRoughly = false>
 inline float apply(float x) {
-  if constexpr (kFunction == Function::gelu) return gelu(x);
+  if constexpr (kFunction == Function::gelu) return kRoughly ? roughly_gelu(x) : gelu(x);
   if constexpr (kFunction == Function::gelu_tanh) return flushed(x * sigmoid(1.5957691f * (x + 0.044715f * x * x * x)));
   if constexpr (kFunction == Function::quick_gelu) return flushed(x * sigmoid(1.702f * x));
   if constexpr (kFunction == Function::silu) return flushed(x * sigmoid(x));
@@ -51,7 +69,7 @@ inline float apply(float x) {
 }
 
 /// `columns` of each row; known to the compiler where a tile is full, which spares much.
-template <Function kFunction, typename Sum>
+template <Function kFunction, bool kRoughly, typename Sum>
 inline __attribute__((always_inline)) void finish_columns(const Finish& how, std::int64_t columns, Sum sum,
                                                           float* out) {
   const float* __restrict bias = how.bias;
@@ -59,52 +77,52 @@ inline __attribute__((always_inline)) void finish_columns(const Finish& how, std
     float* __restrict to = out + row * how.stride;
     if (how.residual == nullptr) {
       for (std::int64_t column = 0; column < columns; ++column) {
-        to[column] = apply<kFunction>(sum(row, column) + bias[column]);
+        to[column] = apply<kFunction, kRoughly>(sum(row, column) + bias[column]);
       }
     } else {
       const float* __restrict residual = how.residual + row * how.stride;
       for (std::int64_t column = 0; column < columns; ++column) {
-        to[column] = apply<kFunction>(sum(row, column) + bias[column]) + residual[column];
+        to[column] = apply<kFunction, kRoughly>(sum(row, column) + bias[column]) + residual[column];
       }
     }
   }
 }
 
-template <Function kFunction, typename Sum>
+template <Function kFunction, bool kRoughly, typename Sum>
 inline void finish_as(const Finish& how, Sum sum, float* out) {
-  if (how.columns == kFullTile) return finish_columns<kFunction>(how, kFullTile, sum, out);
-  finish_columns<kFunction>(how, how.columns, sum, out);
+  if (how.columns == kFullTile) return finish_columns<kFunction, kRoughly>(how, kFullTile, sum, out);
+  finish_columns<kFunction, kRoughly>(how, how.columns, sum, out);
 }
 
-template <typename Sum>
+template <bool kRoughly, typename Sum>
 inline void finish_any(const Finish& how, Sum sum, float* out) {
   switch (how.function) {
     case Function::identity:
-      return finish_as<Function::identity>(how, sum, out);
+      return finish_as<Function::identity, kRoughly>(how, sum, out);
     case Function::gelu:
-      return finish_as<Function::gelu>(how, sum, out);
+      return finish_as<Function::gelu, kRoughly>(how, sum, out);
     case Function::gelu_tanh:
-      return finish_as<Function::gelu_tanh>(how, sum, out);
+      return finish_as<Function::gelu_tanh, kRoughly>(how, sum, out);
     case Function::quick_gelu:
-      return finish_as<Function::quick_gelu>(how, sum, out);
+      return finish_as<Function::quick_gelu, kRoughly>(how, sum, out);
     case Function::relu:
-      return finish_as<Function::relu>(how, sum, out);
+      return finish_as<Function::relu, kRoughly>(how, sum, out);
     case Function::relu6:
-      return finish_as<Function::relu6>(how, sum, out);
+      return finish_as<Function::relu6, kRoughly>(how, sum, out);
     case Function::silu:
-      return finish_as<Function::silu>(how, sum, out);
+      return finish_as<Function::silu, kRoughly>(how, sum, out);
   }
 }
 
 void finish_sums(const Finish& how, const float* sums, float* out) {
-  finish_any(
+  finish_any<false>(
       how, [=, stride = how.sums_stride](std::int64_t row, std::int64_t column) { return sums[row * stride + column]; },
       out);
 }
 
 void finish_bytes(const Finish& how, const std::int32_t* sums, const RowScale* scales, const float* weight_scales,
                   const float* weight_sums, float* out) {
-  finish_any(
+  finish_any<true>(
       how,
       [=, stride = how.sums_stride](std::int64_t row, std::int64_t column) {
         return static_cast<float>(sums[row * stride + column]) * (scales[row].scale * weight_scales[column]) -
@@ -155,6 +173,56 @@ RowScale quantise(const float* __restrict x, std::int64_t n, std::uint8_t* __res
   return {scale, scale * zero};
 }
 
+/// -127 to 127; any of them for what is not finite.
+inline std::int32_t nearest_signed(float x) {
+  std::int32_t value = static_cast<std::int32_t>(x + (x < 0 ? -0.5f : 0.5f));
+  value = value > 127 ? 127 : value;
+  return value < -127 ? -127 : value;
+}
+
+SignedRow quantise_signed(const float* __restrict x, std::int64_t n, std::int8_t* __restrict bytes) {
+  float highs[kLanes] = {};
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (std::int64_t lane = 0; lane < kLanes; ++lane) highs[lane] = larger(std::fabs(x[i + lane]), highs[lane]);
+  }
+  for (; i < n; ++i) highs[0] = larger(std::fabs(x[i]), highs[0]);
+  const float range = together(highs, larger) / 127.0f;
+  const float scale = range > 1e-30f && range < 1e30f ? range : 1.0f;
+  const float steps = 1.0f / scale;
+  std::int32_t total = 0;
+  for (i = 0; i < n; ++i) {
+    const std::int32_t value = nearest_signed(x[i] * steps);
+    total += value;
+    bytes[i] = static_cast<std::int8_t>(value);
+  }
+  return {scale, scale * static_cast<float>(total)};
+}
+
+void quantise_columns(const float* __restrict x, std::int64_t stride, std::int64_t rows, std::int64_t n,
+                      std::int8_t* __restrict bytes, float* __restrict scales) {
+  float steps[kMostColumns];
+  for (std::int64_t i = 0; i < n; ++i) scales[i] = 0;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t i = 0; i < n; ++i) scales[i] = larger(std::fabs(x[row * stride + i]), scales[i]);
+  }
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float range = scales[i] / 127.0f;
+    scales[i] = range > 1e-30f && range < 1e30f ? range : 1.0f;
+    steps[i] = 1.0f / scales[i];
+  }
+  for (std::int64_t row = 0; row < rows; row += 4, bytes += 4 * n) {
+    std::uint32_t fours[kMostColumns] = {};
+    for (std::int64_t k = 0; k < 4 && row + k < rows; ++k) {
+      const float* __restrict from = x + (row + k) * stride;
+      for (std::int64_t i = 0; i < n; ++i) {
+        fours[i] |= (static_cast<std::uint32_t>(nearest_signed(from[i] * steps[i])) & 255u) << (8 * k);
+      }
+    }
+    std::memcpy(bytes, fours, static_cast<std::size_t>(4 * n));
+  }
+}
+
 void normalise(const float* __restrict x, const RowNorm& norm, std::int64_t n, float* __restrict out) {
   float sums[kLanes] = {}, squares[kLanes] = {};
   std::int64_t i = 0;
@@ -179,24 +247,70 @@ void normalise(const float* __restrict x, const RowNorm& norm, std::int64_t n, f
   for (i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * weight[i] + bias[i];
 }
 
-RowSoftmax soften(float* __restrict scores, std::int64_t n, std::int64_t room, float largest) {
-  constexpr std::int64_t kWidth = kLanes / 2;
-  float highs[kWidth], sums[kWidth] = {};
-  for (float& high : highs) high = largest;
+constexpr std::int64_t kScores = 16;  ///< that a pass over scores takes at once
+
+/// Those from n on become -infinity, and so does the largest where there is none.
+inline float largest_score(float* __restrict scores, std::int64_t n, std::int64_t room) {
+  float highs[kScores];
+  for (float& high : highs) high = -INFINITY;
   for (std::int64_t i = n; i < room; ++i) scores[i] = -INFINITY;
-  for (std::int64_t i = 0; i < room; i += kWidth) {
-    for (std::int64_t lane = 0; lane < kWidth; ++lane) highs[lane] = larger(scores[i + lane], highs[lane]);
+  for (std::int64_t i = 0; i < room; i += kScores) {
+#pragma GCC unroll 1
+    for (std::int64_t lane = 0; lane < kScores; ++lane) highs[lane] = larger(scores[i + lane], highs[lane]);
   }
-  const float high = together<kWidth>(highs, larger);
-  for (std::int64_t i = 0; i < room; i += kWidth) {
-    for (std::int64_t lane = 0; lane < kWidth; ++lane) {
-      const float x = scores[i + lane] - high;
-      const float share = power_of_two(x < -126.0f ? -126.0f : x);
+  return together<kScores>(highs, larger);
+}
+
+RowSoftmax soften(float* __restrict scores, std::int64_t n, std::int64_t room) {
+  float sums[kScores] = {};
+  const float high = largest_score(scores, n, room);
+  const float base = n > 0 ? high : 0.0f;
+  for (std::int64_t i = 0; i < room; i += kScores) {
+#pragma GCC unroll 1
+    for (std::int64_t lane = 0; lane < kScores; ++lane) {
+      const float x = scores[i + lane] - base;
+      const float share = power_of_two(larger(x, -126.0f));
       scores[i + lane] = x < -100.0f ? 0.0f : share;
       sums[lane] += scores[i + lane];
     }
   }
-  return {high, together<kWidth>(sums, sum)};
+  return {high, together<kScores>(sums, sum)};
+}
+
+RowSoftmax soften_bytes(const std::int32_t* __restrict byte_sums, const RowScale& query,
+                        const float* __restrict key_scales, const float* __restrict key_sums, std::int64_t n,
+                        std::int64_t room, std::uint8_t* __restrict shares) {
+  constexpr float kLog2Of255 = 7.99435344f;
+  alignas(64) float scores[kMostKeys];
+  const float scale = query.scale, low = query.low;
+  for (std::int64_t i = 0; i < room; ++i) {
+    scores[i] = static_cast<float>(byte_sums[i]) * (scale * key_scales[i]) - low * key_sums[i];
+  }
+  const float high = largest_score(scores, n, room);
+  const float base = n > 0 ? high - kLog2Of255 : 0.0f;
+  std::uint32_t total = 0;
+  for (std::int64_t i = 0; i < room; ++i) {
+    const float x = scores[i] - base;
+    const auto share = static_cast<std::int32_t>(roughly_power_of_two(larger(x, -20.0f)) + 0.5f);
+    total += static_cast<std::uint32_t>(share);
+    shares[i] = static_cast<std::uint8_t>(share);
+  }
+  return {high, static_cast<float>(total) / 255.0f};
+}
+
+void scale_by(const float* __restrict x, std::int64_t n, float factor, float* __restrict out) {
+  for (std::int64_t i = 0; i < n; ++i) out[i] = x[i] * factor;
+}
+
+void add_sums(const float* __restrict part, std::int64_t n, float shrink, float factor, float* __restrict sums) {
+  for (std::int64_t i = 0; i < n; ++i) sums[i] = sums[i] * shrink + part[i] * factor;
+}
+
+void add_bytes(const std::int32_t* __restrict part, const float* __restrict scales, std::int64_t n, float shrink,
+               float factor, float* __restrict sums) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    sums[i] = sums[i] * shrink + static_cast<float>(part[i]) * (scales[i] * factor);
+  }
 }
 
 /// kCount columns of the result at once: a weight is read once for them all. `from` is where the first column's kernel
@@ -272,17 +386,32 @@ void convolve(const Depthwise& how, std::int64_t row, const float* x, float* out
   how.kernel == 3 ? convolve_as<3>(how, row, x, out) : convolve_as<5>(how, row, x, out);
 }
 
-void turn_round(const float* __restrict x, std::int64_t stride, std::int64_t rows, std::int64_t columns,
-                float* __restrict out, std::int64_t out_stride) {
+template <typename Element>
+inline void turn_round_any(const Element* __restrict x, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                           Element* __restrict out, std::int64_t out_stride) {
   constexpr std::int64_t kSide = 16;
   for (std::int64_t row = 0; row < rows; row += kSide) {
     for (std::int64_t column = 0; column < columns; ++column) {
-      const float* __restrict from = x + row * stride + column;
-      float* __restrict to = out + column * out_stride + row;
+      const Element* __restrict from = x + row * stride + column;
+      Element* __restrict to = out + column * out_stride + row;
       const std::int64_t n = rows - row < kSide ? rows - row : kSide;
       for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
     }
   }
+}
+
+void turn_round(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t columns, float* out,
+                std::int64_t out_stride) {
+  turn_round_any(x, stride, rows, columns, out, out_stride);
+}
+
+struct Four {
+  std::int8_t bytes[4];
+};
+
+void turn_round_fours(const std::int8_t* x, std::int64_t stride, std::int64_t rows, std::int64_t columns,
+                      std::int8_t* out, std::int64_t out_stride) {
+  turn_round_any(reinterpret_cast<const Four*>(x), stride, rows, columns, reinterpret_cast<Four*>(out), out_stride);
 }
 
 void to_bf16(const float* __restrict x, std::int64_t n, std::uint16_t* __restrict bits) {
@@ -291,3 +420,19 @@ void to_bf16(const float* __restrict x, std::int64_t n, std::uint16_t* __restric
     bits[i] = static_cast<std::uint16_t>((whole + 0x7fffu + ((whole >> 16) & 1u)) >> 16);
   }
 }
+
+constexpr Loops kLoops{.quantise = quantise,
+                       .quantise_signed = quantise_signed,
+                       .quantise_columns = quantise_columns,
+                       .to_bf16 = to_bf16,
+                       .finish_sums = finish_sums,
+                       .finish_bytes = finish_bytes,
+                       .normalise = normalise,
+                       .convolve = convolve,
+                       .soften = soften,
+                       .soften_bytes = soften_bytes,
+                       .scale = scale_by,
+                       .add_sums = add_sums,
+                       .add_bytes = add_bytes,
+                       .turn_round = turn_round,
+                       .turn_round_fours = turn_round_fours};

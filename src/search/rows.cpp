@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "detail/cpu.h"
+
 namespace trine::detail {
 
 namespace {
@@ -39,7 +41,7 @@ constexpr std::size_t kLanes = 16;
 
 float exact_score(const double* query, const float* values, std::size_t dim) {
 #ifdef __x86_64__
-  if (__builtin_cpu_supports("avx2")) return exact_score_avx2(query, values, dim);
+  if (instructions() >= Instructions::avx2) return exact_score_avx2(query, values, dim);
 #endif
   return exact_score_inline(query, values, dim);
 }

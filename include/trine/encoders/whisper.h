@@ -46,8 +46,12 @@ class TRINE_API WhisperEncoderImpl : public torch::nn::Module {
   void freeze_blocks(std::int64_t blocks);
 
  private:
+  struct Stem;
+  torch::Tensor after_stem(const torch::Tensor& mel) const;
+
   Conv1d conv1_{nullptr};
   Conv1d conv2_{nullptr};
+  std::shared_ptr<const Stem> stem_;  ///< both as packed layers
   Embedding embed_positions_{nullptr};
   std::vector<std::shared_ptr<WhisperLayerImpl>> layers_;
   LayerNorm layer_norm_{nullptr};

@@ -183,26 +183,13 @@ struct Loops {
 
 Loops loops_of([[maybe_unused]] Instructions with) {
 #ifdef TRINE_RESAMPLE_X86
-  if (with == Instructions::avx512) return {avx512::columns_of, avx512::row_of};
+  if (with >= Instructions::avx512) return {avx512::columns_of, avx512::row_of};
   if (with == Instructions::avx2) return {avx2::columns_of, avx2::row_of};
 #endif
   return {};
 }
 
 }  // namespace
-
-Instructions instructions() {
-#ifdef TRINE_RESAMPLE_X86
-  static const Instructions best =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")
-          ? Instructions::avx512
-      : __builtin_cpu_supports("avx2") ? Instructions::avx2
-                                       : Instructions::portable;
-  return best;
-#else
-  return Instructions::portable;
-#endif
-}
 
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows) {
   return resample_columns(image, columns, rows, instructions());

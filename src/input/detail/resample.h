@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "detail/cpu.h"
 #include "trine/input/image.h"
 
 namespace trine::detail {
@@ -36,10 +37,7 @@ Image resample_columns(const Image& image, const Coefficients& columns, Span row
 /// The columns `columns` of the picture, made as high as there are rows in `rows`.
 Image resample_rows(const Image& image, const Coefficients& rows, Span columns);
 
-/// Instructions the two passes use; the results are the same bytes with each.
-enum class Instructions { portable, avx2, avx512 };
-/// The best that this CPU has.
-Instructions instructions();
+// With the instructions of one kind of CPU, which this one must have; the results are the same bytes with each.
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with);
 Image resample_rows(const Image& image, const Coefficients& rows, Span columns, Instructions with);
 

@@ -1,0 +1,68 @@
+#include <ATen/native/CPUBlas.h>
+
+#include <algorithm>
+
+#include "linear/head.h"
+
+namespace trine::detail {
+
+using at::native::cpublas::brgemm;
+
+namespace {
+
+class Fp32Head : public Head {
+ public:
+  Fp32Head(std::int64_t width, std::int64_t most_keys)
+      : Head(width, most_keys),
+        keys_(static_cast<std::size_t>(this->most_keys() * width)),
+        values_(keys_.size()),
+        queries_(static_cast<std::size_t>(kQueries * width)),
+        scores_(static_cast<std::size_t>(kQueries * std::min(kMostKeys, this->most_keys()))),
+        parts_(queries_.size()) {}
+
+ private:
+  void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
+    float* to = values_.data() + tile.first * width();
+    transpose(keys[tile.first], keys.stride, tile.count, width(), keys_.data() + tile.first * width(), tile.room);
+    for (std::int64_t key = 0; key < tile.count; ++key) {
+      std::copy_n(values[tile.first + key], width(), to + key * width());
+    }
+    std::fill_n(to + tile.count * width(), (tile.room - tile.count) * width(), 0.0f);  // no share of a NaN
+  }
+
+  void take_query(std::int64_t row, const float* query, float scale) override {
+    scale_row(query, width(), scale, queries_.data() + row * width());
+  }
+
+  void score(std::int64_t queries, const KeyTile& tile) override {
+    brgemm(queries, tile.room, width(), width(), tile.room, tile.room, /*add_C=*/false, queries_.data(),
+           keys_.data() + tile.first * width(), scores_.data(), /*is_vnni=*/false);
+  }
+
+  RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) override {
+    return soften_row(scores_.data() + row * tile.room, seen, tile.room);
+  }
+
+  void weigh(std::int64_t queries, const KeyTile& tile) override {
+    brgemm(queries, width(), tile.room, tile.room, width(), width(), /*add_C=*/false, scores_.data(),
+           values_.data() + tile.first * width(), parts_.data(), /*is_vnni=*/false);
+  }
+
+  void add(std::int64_t row, const KeyTile&, float shrink, float factor, float* sums) const override {
+    add_row(parts_.data() + row * width(), width(), shrink, factor, sums);
+  }
+
+  std::vector<float> keys_;     ///< by tile, (width, room)
+  std::vector<float> values_;   ///< (keys, width)
+  std::vector<float> queries_;  ///< (kQueries, width)
+  std::vector<float> scores_;   ///< (kQueries, room)
+  std::vector<float> parts_;    ///< (kQueries, width)
+};
+
+}  // namespace
+
+std::unique_ptr<Head> fp32_head(std::int64_t width, std::int64_t most_keys) {
+  return std::make_unique<Fp32Head>(width, most_keys);
+}
+
+}  // namespace trine::detail
