@@ -52,9 +52,10 @@ std::unique_ptr<PackedLinear> pack(Precision precision, const Tensor& weight, co
     case Precision::fp32:
       return pack_fp32(weight, bias);
     case Precision::automatic:
+    case Precision::fp16:
       break;
   }
-  bad_argument("pack", "automatic is no arithmetic of its own");
+  bad_argument("pack", "there are no packed layers in ", to_string(precision));
 }
 
 bool has_kernel(Precision precision) {
