@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "encoder_testing.h"
+#include "trine/precision.h"
 
 namespace {
 
@@ -101,6 +102,28 @@ TEST(EfficientNet, FeaturesDoNotDependOnBatchOrThreads) {
   for (Tensor& tensor : found) threads.emplace_back([&] { tensor = encoder->encode(pixels.slice(0, 0, 7)); });
   for (std::thread& thread : threads) thread.join();
   for (const Tensor& tensor : found) EXPECT_LT(largest_difference(tensor, one), 1e-5);
+}
+
+/// The layers of the first two stages are small.
+TEST(EfficientNet, SmallLayersStayInFp32) {
+  if (!trine::supports(trine::Precision::int8)) GTEST_SKIP() << "this machine does not compute in int8";
+  const torch::NoGradGuard no_grad;
+  const Tensor pixels = noise("pixels", {1, 3, 75, 96});
+  EfficientNet exact(config_of("tf_efficientnet_lite0")), bytes(config_of("tf_efficientnet_lite0"));
+  fill(*exact);
+  fill(*bytes);
+  exact->eval();
+  bytes->eval();
+  exact->fold();
+  {
+    const trine::LoadPrecision scope(trine::Precision::int8);
+    bytes->fold();
+  }
+  const auto wanted = exact->stages(pixels, 2), found = bytes->stages(pixels, 2);
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_TRUE(found[i].equal(wanted[i])) << i;
+  const Tensor features = exact->forward(pixels), rounded = bytes->forward(pixels);
+  EXPECT_FALSE(rounded.equal(features));
+  EXPECT_GE(torch::cosine_similarity(rounded, features, -1).item<double>(), 0.99);
 }
 
 TEST(EfficientNet, TunedTensorsReplaceTheirNamesakes) {

@@ -168,6 +168,24 @@ TEST(Rows, GeluOfBytesIsNearlyExact) {
   }
 }
 
+TEST(Rows, SumsThatShrinkToNothingAreForgotten) {
+  for (const std::int64_t n : kSizes) {
+    const std::vector<float> part = numbers(n), before = numbers(n, 2);
+    std::vector<std::int32_t> bytes(part.size());
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::int32_t>(100 * part[i]);
+    for (const float shrink : {0.0f, 0.5f}) {
+      std::vector<float> sums = before, sums_of_bytes = before;
+      if (shrink == 0) sums[0] = sums_of_bytes[0] = std::nanf("");
+      add_row(part.data(), n, shrink, 3.0f, sums.data());
+      add_row(bytes.data(), part.data(), n, shrink, 3.0f, sums_of_bytes.data());
+      for (std::size_t i = 0; i < part.size(); ++i) {
+        EXPECT_NEAR(sums[i], shrink * before[i] + 3 * part[i], 1e-5f) << i << " of " << n;
+        EXPECT_NEAR(sums_of_bytes[i], shrink * before[i] + 3 * part[i] * static_cast<float>(bytes[i]), 2e-4f) << i;
+      }
+    }
+  }
+}
+
 TEST(Rows, FoursStayTogetherWhenTurned) {
   constexpr std::int64_t kRows = 19, kColumns = 5, kStride = 7, kOut = 32;
   std::vector<std::int8_t> x(4 * kRows * kStride), out(4 * kColumns * kOut, 0);

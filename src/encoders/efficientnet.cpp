@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <sstream>
 
 #include "convolve.h"
@@ -15,6 +16,7 @@
 #include "trine/encoders/gradients.h"
 #include "trine/encoders/preprocess.h"
 #include "trine/layers.h"
+#include "trine/precision.h"
 
 namespace trine {
 
@@ -62,6 +64,15 @@ std::int64_t scaled_channels(std::int64_t channels, double width) {
   return rounded;
 }
 
+/// A convolution as a layer over the inputs of each place. Small ones have many places: to round their inputs takes
+/// longer than to compute them, so they stay in fp32.
+detail::InferenceLinear packed(const Tensor& weight, const Tensor& bias) {
+  constexpr std::int64_t kSmall = 16'384;  // weights
+  std::optional<LoadPrecision> scope;
+  if (weight.numel() < kSmall) scope.emplace(Precision::fp32);
+  return detail::InferenceLinear({{weight, bias}});
+}
+
 /// Expansion 1x1 (left out in the first stage), depthwise, projection 1x1; the input is added where shapes allow.
 /// Registered names are timm's: a first-stage block has conv_dw, bn1, conv_pw, bn2, the others conv_pw, bn1, conv_dw,
 /// bn2, conv_pwl, bn3.
@@ -91,7 +102,7 @@ struct BlockImpl : torch::nn::Module {
       norms[i]->fold_into(*convolutions[i]);
       const Tensor &weight = convolutions[i]->weight, &bias = convolutions[i]->bias;
       if (weight.size(2) == 1) {
-        points.push_back(detail::InferenceLinear({{weight, bias}}));
+        points.push_back(packed(weight, bias));
       } else {
         depthwise.emplace(weight, bias, convolutions[i]->stride());
       }
@@ -357,8 +368,7 @@ void EfficientNetImpl::fold() {
   for (const auto& module : blocks_) module->as<BlockImpl>()->fold();
   const SameConv2dImpl &first = *convolutions_[0], &last = *convolutions_[1];
   const Tensor stem = first.weight.permute({0, 2, 3, 1}).contiguous();  // as places_of lays out its inputs
-  ends_ = std::make_shared<Ends>(
-      Ends{detail::InferenceLinear({{stem, first.bias}}), detail::InferenceLinear({{last.weight, last.bias}})});
+  ends_ = std::make_shared<Ends>(Ends{packed(stem, first.bias), packed(last.weight, last.bias)});
 }
 
 void EfficientNetImpl::freeze_blocks(std::int64_t count) {

@@ -16,7 +16,7 @@ using torch::Tensor;
 namespace {
 
 constexpr std::int64_t kFewestQueries = 4;  ///< below, torch's own does less work
-constexpr std::int64_t kFewestKeys = 128;   ///< in int8: below, rounding costs what it saves
+constexpr std::int64_t kFewestKeys = 128;   ///< in int8: below, rounding gains too little
 constexpr std::int64_t kLargestHead = 256;
 constexpr double kWork = 1 << 19;  ///< multiplications worth a thread
 
@@ -39,14 +39,13 @@ void attend_all(const std::vector<Sequence>& sequences, std::int64_t heads, std:
     work += static_cast<double>(sequence.queries * sequence.keys * width) / static_cast<double>(sequences.size());
   }
   if (work == 0) return;
-  const auto count = std::ssize(sequences);
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
-  at::parallel_for(0, count * heads, grain, [&](std::int64_t begin, std::int64_t end) {
+  at::parallel_for(0, std::ssize(sequences) * heads, grain, [&](std::int64_t begin, std::int64_t end) {
     const auto plain = longest > 0 ? fp32_head(width, longest) : nullptr;
     const auto bytes = longest_in_bytes > 0 ? int8_head(width, longest_in_bytes) : nullptr;
-    for (std::int64_t i = begin; i < end; ++i) {  // head after head: each thread gets long sequences and short ones
-      const Sequence& sequence = sequences[static_cast<std::size_t>(i % count)];
-      const std::int64_t channel = i / count * width;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const Sequence& sequence = sequences[static_cast<std::size_t>(i / heads)];
+      const std::int64_t channel = i % heads * width;
       const auto beside = [&](Rows rows) { return Rows{rows.first + channel, rows.stride}; };
       Head& head = in_bytes(sequence.keys) ? *bytes : *plain;
       head.lay_out(beside(sequence.k), beside(sequence.v), sequence.keys);

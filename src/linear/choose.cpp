@@ -234,13 +234,13 @@ std::string PrecisionLog::describe() const {
   }
   if (asked_ == Precision::fp32) return asked;
   if (shapes_.empty()) return "fp32: this family has no layers in " + asked;
-  if (asked_ != Precision::automatic) return asked;
   std::string lines;
   for (const auto& [shape, chosen] : shapes_) {
+    if (chosen == asked_) continue;
     lines += (lines.empty() ? "" : ", ") + std::to_string(shape.first) + " x " + std::to_string(shape.second) + " " +
              std::string(to_string(chosen));
   }
-  return asked + ": " + lines;
+  return lines.empty() ? asked : asked + ": " + lines;
 }
 
 }  // namespace detail

@@ -36,7 +36,6 @@ void Head::attend(Rows queries, std::int64_t first, std::int64_t count, bool cau
   std::array<float, kQueries> largest, totals;
   largest.fill(-std::numeric_limits<float>::infinity());
   totals.fill(0);
-  std::fill(sums_.begin(), sums_.end(), 0.0f);
   const float scale = kLog2OfE / std::sqrt(static_cast<float>(width_));
   for (std::int64_t row = 0; row < count; ++row) take_query(row, queries[first + row], scale);
   const std::int64_t rows = filled_up(count, kQueryStep);
@@ -50,6 +49,12 @@ void Head::attend(Rows queries, std::int64_t first, std::int64_t count, bool cau
       found[static_cast<std::size_t>(row)] = soften(row, seen, tile);
     }
     weigh(rows, tile);
+    if (end <= kMostKeys) {
+      for (std::int64_t row = 0; row < count; ++row) {
+        add(row, tile, 0, 1.0f / found[static_cast<std::size_t>(row)].sum, out + row * stride);
+      }
+      return;
+    }
     for (std::int64_t row = 0; row < count; ++row) {
       const auto i = static_cast<std::size_t>(row);
       if (found[i].sum == 0) continue;  // sees no key of this tile

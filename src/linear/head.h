@@ -50,7 +50,7 @@ class Head {
   virtual RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) = 0;
   /// Values times shares.
   virtual void weigh(std::int64_t queries, const KeyTile& tile) = 0;
-  /// sums (width) = shrink * sums + factor * what `weigh` made for the query.
+  /// sums (width) = shrink * sums + factor * what `weigh` made for the query; shrink 0: whatever the sums were.
   virtual void add(std::int64_t row, const KeyTile& tile, float shrink, float factor, float* sums) const = 0;
 
  private:

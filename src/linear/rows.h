@@ -100,7 +100,7 @@ RowSoftmax soften_row(const std::int32_t* sums, const RowScale& query, const flo
 /// x (n) times factor -> out (n)
 void scale_row(const float* x, std::int64_t n, float factor, float* out);
 
-/// sums (n) = shrink * sums + factor * part
+/// sums (n) = shrink * sums + factor * part; shrink 0: whatever the sums were
 void add_row(const float* part, std::int64_t n, float shrink, float factor, float* sums);
 
 /// The same of bytes: part i times scales[i].

@@ -303,11 +303,16 @@ void scale_by(const float* __restrict x, std::int64_t n, float factor, float* __
 }
 
 void add_sums(const float* __restrict part, std::int64_t n, float shrink, float factor, float* __restrict sums) {
+  if (shrink == 0) return scale_by(part, n, factor, sums);
   for (std::int64_t i = 0; i < n; ++i) sums[i] = sums[i] * shrink + part[i] * factor;
 }
 
 void add_bytes(const std::int32_t* __restrict part, const float* __restrict scales, std::int64_t n, float shrink,
                float factor, float* __restrict sums) {
+  if (shrink == 0) {
+    for (std::int64_t i = 0; i < n; ++i) sums[i] = static_cast<float>(part[i]) * (scales[i] * factor);
+    return;
+  }
   for (std::int64_t i = 0; i < n; ++i) {
     sums[i] = sums[i] * shrink + static_cast<float>(part[i]) * (scales[i] * factor);
   }
