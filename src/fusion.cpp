@@ -113,7 +113,7 @@ std::vector<ModalitySteps> checked(const char* speaker, const FusionOptions& opt
   }
   Tensor some = present(result.front());
   for (const ModalitySteps& steps : result) some = some | present(steps);
-  if (!some.is_meta() && !some.all().item<bool>()) {
+  if (!some.all().item<bool>()) {
     detail::bad_argument(speaker, "sample ", (~some).nonzero()[0].item<std::int64_t>(), " has no modality");
   }
   return result;

@@ -7,17 +7,16 @@
 
 #include <cmath>
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "text_testing.h"
 #include "trine/embedder.h"
 #include "trine/encoders/efficientnet.h"
 
-/// What the tests of devices share: every tower there is, and what torch's operators were asked while one ran.
+/// What the tests of devices share: every tower there is, and how torch's operators are chosen and counted.
 
 namespace trine::testing {
 
@@ -112,57 +111,24 @@ inline torch::Tensor embed_some(const Embedder& model, Modality modality, int co
   return model.embed_audios(clips);
 }
 
-/// While one lives: which of torch's operators this thread called, how often, and which got tensors of two devices.
-class Operators {
+/// While one lives: how often this thread called torch's operators for linear layers and convolutions.
+class Products {
  public:
-  Operators() {
-    current() = this;
-    handle_ = at::addThreadLocalCallback(at::RecordFunctionCallback(&Operators::note).needsInputs(true));
-  }
-  ~Operators() {
-    at::removeCallback(handle_);
-    current() = nullptr;
-  }
-  Operators(const Operators&) = delete;
-  Operators& operator=(const Operators&) = delete;
+  Products() : handle_(at::addThreadLocalCallback(at::RecordFunctionCallback(&Products::note))) { count_ = 0; }
+  ~Products() { at::removeCallback(handle_); }
+  Products(const Products&) = delete;
+  Products& operator=(const Products&) = delete;
 
-  /// Calls of those that linear layers and convolutions end in.
-  int products() const {
-    int all = 0;
-    for (const char* name : {"aten::linear", "aten::conv1d", "aten::conv2d"}) {
-      all += count_.contains(name) ? count_.at(name) : 0;
-    }
-    return all;
-  }
-  const std::set<std::string>& mixed() const { return mixed_; }
+  int count() const { return count_; }
 
  private:
-  static Operators*& current() {
-    static thread_local Operators* one = nullptr;
-    return one;
-  }
-
   static std::unique_ptr<at::ObserverContext> note(const at::RecordFunction& call) {
-    const std::string name = call.name();
-    ++current()->count_[name];
-    std::set<torch::DeviceType> devices;
-    const auto add = [&](const torch::Tensor& x) {
-      if (x.defined() && x.dim() > 0) devices.insert(x.device().type());  // a number may come from the CPU
-    };
-    for (const c10::IValue& input : call.inputs()) {
-      if (input.isTensor()) add(input.toTensor());
-      if (input.isTensorList()) {
-        for (const torch::Tensor& x : input.toTensorVector()) add(x);
-      }
-    }
-    const bool moves = name == "aten::copy_" || name == "aten::to" || name == "aten::_to_copy";
-    if (devices.size() > 1 && !moves) current()->mixed_.insert(name);
+    for (const std::string_view name : {"aten::linear", "aten::conv1d", "aten::conv2d"}) count_ += call.name() == name;
     return nullptr;
   }
 
+  inline static thread_local int count_ = 0;
   at::CallbackHandle handle_;
-  std::map<std::string, int> count_;
-  std::set<std::string> mixed_;
 };
 
 /// While one lives, torch casts to `type` on the CPU, as on CUDA for a network in bf16; fp32 changes no number. The
@@ -185,12 +151,5 @@ class CpuAutocast {
  private:
   torch::ScalarType previous_;
 };
-
-/// A module's parameters and buffers without values; torch's own `to` leads from one device with values to another.
-inline void to_meta(torch::nn::Module& module) {
-  for (const auto& [name, tensor] : state_dict(module)) {
-    tensor.unsafeGetTensorImpl()->shallow_copy_from(tensor.detach().to(torch::kMeta).getIntrusivePtr());
-  }
-}
 
 }  // namespace trine::testing

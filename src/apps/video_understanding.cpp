@@ -40,7 +40,7 @@ VideoSteps checked(const VideoUnderstandingOptions& o, const VideoSteps& given) 
     detail::bad_argument(kWho, "audio must be floats (", batch, ", ", length, ", ", o.audio_dim, "); got ",
                          detail::shown(steps.audio));
   }
-  steps.mask = detail::mask_or_ones(kWho, "mask", steps.mask, {batch, length}, torch::empty({0})).cpu();
+  steps.mask = detail::mask_or_ones(kWho, "mask", steps.mask, {batch, length}, torch::empty({0}, torch::kCPU)).cpu();
   const Tensor empty = ~steps.mask.any(1);
   if (empty.any().item<bool>()) {
     detail::bad_argument(kWho, "video ", empty.nonzero()[0].item<std::int64_t>(), " has no frame");
