@@ -34,7 +34,8 @@ class PrecisionLog {
   PrecisionLog(const PrecisionLog&) = delete;
   PrecisionLog& operator=(const PrecisionLog&) = delete;
 
-  /// "fp32"; "auto: 384 x 1152 int8, 384 x 384 fp32"; "fp32: this family has no layers in int8"; on CUDA "auto: bf16"
+  /// "fp32"; "auto: 384 x 1152 int8, 384 x 384 fp32"; "int8: 27 x 32 fp32"; "fp32: this family has no layers in int8";
+  /// on CUDA "auto: bf16"
   std::string describe() const;
 
  private:
