@@ -204,14 +204,17 @@ void VideoSearch::understand(WatchedVideo& video) const {
     video.importance = torch::full({count}, 1.0f / static_cast<float>(count));
     return;
   }
-  /// Frames [first, last) through the network, with the subtitles on screen meanwhile.
+  /// Frames [first, last) through the network, with the subtitles on screen meanwhile; where there are none, with one
+  /// that is masked, as the network has learned it.
   const auto through = [&](std::int64_t first, std::int64_t last) {
     VideoSteps steps{.frames = video.frames.slice(0, first, last).unsqueeze(0),
                      .audio = video.sound.slice(0, first, last).unsqueeze(0)};
     const double begin = video.times[static_cast<std::size_t>(first)];
     const double end = video.times[static_cast<std::size_t>(last - 1)] + video.step;
     const Tensor on = overlapping(video.subtitles, begin, end);
-    if (on.any().item<bool>()) steps.transcript = video.written.index({on}).unsqueeze(0);
+    const bool any = on.any().item<bool>();
+    steps.transcript = any ? video.written.index({on}).unsqueeze(0) : torch::zeros({1, 1, embedder_.dim()});
+    steps.transcript_mask = torch::full({1, steps.transcript.size(1)}, any, torch::kBool);
     return temporal_->forward(steps);
   };
   Tensor sum = torch::zeros({embedder_.dim()});
