@@ -73,8 +73,8 @@ class SpeechTower : public torch::nn::Module {
   Tensor finish(const Tensor& steps, const Tensor& mask, std::mt19937_64* random) {
     const std::int64_t odd = steps.size(1) % 2;
     const Tensor real = torch::constant_pad_nd(mask, {0, odd}).unflatten(1, {-1, 2});
-    const Tensor features = torch::constant_pad_nd(
-        encoder_->finish(steps, frozen_blocks_, mask) * mask.unsqueeze(-1), {0, 0, 0, odd});
+    const Tensor features =
+        torch::constant_pad_nd(encoder_->finish(steps, frozen_blocks_, mask) * mask.unsqueeze(-1), {0, 0, 0, odd});
     const Tensor pairs = features.unflatten(1, {-1, 2}).sum(2) / real.sum(2).clamp_min(1).unsqueeze(-1);
     Tensor pair_mask = real.any(2);
     if (random != nullptr) mask_time(pair_mask, *random);
