@@ -21,12 +21,6 @@ namespace {
 constexpr std::array kPenalties{0.003, 0.03, 0.3};
 constexpr int kScales = 100;  ///< that are tried, from 0.1 to 10
 
-std::vector<std::int64_t> groups_of(const ClipLesson& lesson) {
-  std::vector<std::int64_t> groups(static_cast<std::size_t>(lesson.groups.max().item<std::int64_t>()) + 1);
-  std::iota(groups.begin(), groups.end(), 0);
-  return groups;
-}
-
 std::vector<std::int64_t> without(std::vector<std::int64_t> groups, std::int64_t group) {
   std::erase(groups, group);
   return groups;
@@ -73,6 +67,12 @@ ClipLesson lesson_of(const char* who, const Embedder& embedder, const std::vecto
   lesson.truth = torch::tensor(truth);
   lesson.groups = torch::tensor(group);
   return lesson;
+}
+
+std::vector<std::int64_t> groups_of(const ClipLesson& lesson) {
+  std::vector<std::int64_t> groups(static_cast<std::size_t>(lesson.groups.max().item<std::int64_t>()) + 1);
+  std::iota(groups.begin(), groups.end(), 0);
+  return groups;
 }
 
 Tensor rows_of(const ClipLesson& lesson, const std::vector<std::int64_t>& groups) {

@@ -33,6 +33,9 @@ struct ClipLabel {
 TRINE_API ClipLesson lesson_of(const char* who, const Embedder& embedder, const std::vector<ClipLabel>& clips,
                                const std::function<void(std::int64_t done)>& progress = {});
 
+/// 0 to the last one.
+TRINE_API std::vector<std::int64_t> groups_of(const ClipLesson& lesson);
+
 struct ClipChoice {
   std::int64_t block = 1;
   double penalty = 0;  ///< on half the squared weights

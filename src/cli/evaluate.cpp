@@ -23,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kWho = "evaluate";
 constexpr std::int64_t kDeepest = 20;  ///< ranks behind count as not found; `trine search` re-ranks as many
 constexpr const char* kOverall = "all";
 

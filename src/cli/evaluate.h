@@ -11,6 +11,8 @@
 
 namespace trine::cli {
 
+inline constexpr const char* kWho = "evaluate";  ///< in errors
+
 /// `trine evaluate MANIFEST --trained DIR`
 struct TrainedOptions {
   std::string manifest;

@@ -22,7 +22,6 @@ namespace {
 using torch::Tensor;
 using train::Sample;
 
-constexpr const char* kWho = "evaluate";
 constexpr const char* kOther = "out_of_scope";  ///< the label of texts with none of the intents
 constexpr const char* kBetween = ",";           ///< two labels that hold at once
 

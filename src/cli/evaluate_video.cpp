@@ -14,7 +14,6 @@ namespace {
 
 using torch::Tensor;
 
-constexpr const char* kWho = "evaluate";
 constexpr std::size_t kTexts = 100;  ///< that a video's own text has to come first of
 
 /// A stretch that shows what a text says.

@@ -12,8 +12,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <numeric>
 
 #include "apps/clip_head_fit.h"
 #include "corpus.h"
@@ -79,9 +77,7 @@ std::vector<ClipLabel> sounds(const fs::path& data) {
 
 /// Writes the head that learned from all clips, and its block into the entry of config.json.
 void keep(const ClipLesson& lesson, ClipChoice choice, double scale, const fs::path& folder, Json& entry) {
-  std::vector<std::int64_t> all(static_cast<std::size_t>(lesson.groups.max().item<std::int64_t>()) + 1);
-  std::iota(all.begin(), all.end(), 0);
-  const FittedClipHead head = fit_clip_head(lesson, choice, all);
+  const FittedClipHead head = fit_clip_head(lesson, choice, groups_of(lesson));
   entry["labels"] = lesson.labels;
   entry["block"] = choice.block;
   trine::save_tensors(folder / get<std::string>(kWho, entry, "weights"),
@@ -100,8 +96,7 @@ void train(const Options& options) {
   keep(noises, sound, best_scale(of_fold4(sound), fold4), options.model, config.at("sound"));
 
   const ClipLesson speech = learn_from(model, "voices", voices(options.data));
-  std::vector<std::int64_t> speakers(static_cast<std::size_t>(speech.groups.max().item<std::int64_t>()) + 1);
-  std::iota(speakers.begin(), speakers.end(), 0);
+  const std::vector<std::int64_t> speakers = groups_of(speech);
   const Tensor felt = speech.truth.index_select(0, rows_of(speech, speakers));
   const auto of_others = [&](ClipChoice tried) { return held_out_logits(speech, tried, speakers); };
   const ClipChoice voice = best_choice(speech, felt, of_others);
