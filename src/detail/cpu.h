@@ -32,4 +32,24 @@ inline Instructions instructions() {
 #endif
 }
 
+/// Products of bytes in AVX's own registers.
+inline bool has_avx_vnni() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;  // GCC has no name for it before version 13
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1u) != 0;
+#else
+  return false;
+#endif
+}
+
+/// Registers that are matrices, of bytes too; whether the system lets a program use them is another question.
+inline bool has_amx() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 25 & 1u) != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace trine::detail

@@ -54,7 +54,7 @@ void attend_all(const std::vector<Sequence>& sequences, std::int64_t heads, std:
                     sequence.out + first * stride + channel, stride);
       }
     }
-    at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
+    release_tiles();
   });
 }
 

@@ -1,19 +1,18 @@
 #pragma once
 
-#include <ATen/native/CPUBlas.h>
 #include <torch/torch.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <type_traits>
 
+#include "linear/product.h"
 #include "linear/rows.h"
 #include "trine/precision.h"
 
-/// The kinds of arithmetic of a linear layer. Each cuts the result into tiles of kTileRows x kTileColumns, gives a tile
-/// to LibTorch's brgemm (oneDNN's kernel, made for the machine when it runs) and finishes it while it is in the cache.
-/// A sum runs over the inputs in one order, so that a row does not depend on the rows beside it or on the threads.
+/// The kinds of arithmetic of a linear layer. Each cuts the result into tiles of kTileRows x kTileColumns and finishes
+/// a tile while it is in the cache. A sum runs over the inputs in one order, so that a row does not depend on the rows
+/// beside it or on the threads.
 
 namespace trine::detail {
 
@@ -64,12 +63,17 @@ void multiply(const Input* inputs, const Weight* weights, std::int64_t rows, std
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i % high * kTileRows, count = std::min(kTileRows, rows - first), block = i / high;
       alignas(64) Sum sums[kTileRows * kTileColumns];
-      at::native::cpublas::brgemm(count, columns_of(block, out), in, in, kTileColumns, kTileColumns, /*add_C=*/false,
-                                  inputs + first * in, weights + block * kTileColumns * in, sums,
-                                  /*is_vnni=*/!std::is_same_v<Input, float>);
+      multiply_tile({.rows = count,
+                     .columns = columns_of(block, out),
+                     .in = in,
+                     .inputs_stride = in,
+                     .weights_stride = kTileColumns,
+                     .sums_stride = kTileColumns,
+                     .ahead = i % high == 0},
+                    inputs + first * in, weights + block * kTileColumns * in, sums);
       done(first, count, block, sums);
     }
-    at::native::cpublas::brgemm_release();  // this thread's tiles, where the machine has AMX
+    release_tiles();
   });
 }
 

@@ -10,6 +10,7 @@ namespace trine::detail {
 namespace {
 
 constexpr std::int64_t kKeyStep = 16;
+constexpr std::int64_t kChannelStep = 16;
 constexpr std::int64_t kQueryStep = 4;  ///< queries filled up to it are computed and left
 constexpr float kLog2OfE = 1.44269504f;
 
@@ -19,6 +20,7 @@ std::int64_t filled_up(std::int64_t size, std::int64_t step) { return (size + st
 
 Head::Head(std::int64_t width, std::int64_t most_keys)
     : width_(width),
+      room_(filled_up(width, kChannelStep)),
       most_keys_(filled_up(most_keys, most_keys < kMostKeys ? kKeyStep : kMostKeys)),
       sums_(static_cast<std::size_t>(kQueries * width)) {}
 

@@ -38,6 +38,8 @@ class Head {
  protected:
   Head(std::int64_t width, std::int64_t most_keys);
   std::int64_t width() const { return width_; }
+  /// Channels of the values that are computed: whole vectors, those filled up are 0.
+  std::int64_t room() const { return room_; }
   /// Of the longest sequence, in whole tiles.
   std::int64_t most_keys() const { return most_keys_; }
 
@@ -56,7 +58,7 @@ class Head {
  private:
   KeyTile tile_from(std::int64_t first) const;
 
-  std::int64_t width_, most_keys_;
+  std::int64_t width_, room_, most_keys_;
   std::int64_t keys_ = 0;
   std::vector<float> sums_;  ///< (kQueries, width)
 };

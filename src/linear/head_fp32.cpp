@@ -1,12 +1,9 @@
-#include <ATen/native/CPUBlas.h>
-
 #include <algorithm>
 
 #include "linear/head.h"
+#include "linear/product.h"
 
 namespace trine::detail {
-
-using at::native::cpublas::brgemm;
 
 namespace {
 
@@ -15,19 +12,19 @@ class Fp32Head : public Head {
   Fp32Head(std::int64_t width, std::int64_t most_keys)
       : Head(width, most_keys),
         keys_(static_cast<std::size_t>(this->most_keys() * width)),
-        values_(keys_.size()),
+        values_(static_cast<std::size_t>(this->most_keys() * room())),
         queries_(static_cast<std::size_t>(kQueries * width)),
         scores_(static_cast<std::size_t>(kQueries * std::min(kMostKeys, this->most_keys()))),
-        parts_(queries_.size()) {}
+        parts_(static_cast<std::size_t>(kQueries * room())) {}
 
  private:
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
-    float* to = values_.data() + tile.first * width();
+    float* to = values_.data() + tile.first * room();
     transpose(keys[tile.first], keys.stride, tile.count, width(), keys_.data() + tile.first * width(), tile.room);
     for (std::int64_t key = 0; key < tile.count; ++key) {
-      std::copy_n(values[tile.first + key], width(), to + key * width());
+      std::copy_n(values[tile.first + key], width(), to + key * room());
     }
-    std::fill_n(to + tile.count * width(), (tile.room - tile.count) * width(), 0.0f);  // no share of a NaN
+    std::fill_n(to + tile.count * room(), (tile.room - tile.count) * room(), 0.0f);  // no share of a NaN
   }
 
   void take_query(std::int64_t row, const float* query, float scale) override {
@@ -35,8 +32,14 @@ class Fp32Head : public Head {
   }
 
   void score(std::int64_t queries, const KeyTile& tile) override {
-    brgemm(queries, tile.room, width(), width(), tile.room, tile.room, /*add_C=*/false, queries_.data(),
-           keys_.data() + tile.first * width(), scores_.data(), /*is_vnni=*/false);
+    multiply_tile({.rows = queries,
+                   .columns = tile.room,
+                   .in = width(),
+                   .inputs_stride = width(),
+                   .weights_stride = tile.room,
+                   .sums_stride = tile.room,
+                   .ahead = false},
+                  queries_.data(), keys_.data() + tile.first * width(), scores_.data());
   }
 
   RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) override {
@@ -44,19 +47,25 @@ class Fp32Head : public Head {
   }
 
   void weigh(std::int64_t queries, const KeyTile& tile) override {
-    brgemm(queries, width(), tile.room, tile.room, width(), width(), /*add_C=*/false, scores_.data(),
-           values_.data() + tile.first * width(), parts_.data(), /*is_vnni=*/false);
+    multiply_tile({.rows = queries,
+                   .columns = room(),
+                   .in = tile.room,
+                   .inputs_stride = tile.room,
+                   .weights_stride = room(),
+                   .sums_stride = room(),
+                   .ahead = false},
+                  scores_.data(), values_.data() + tile.first * room(), parts_.data());
   }
 
   void add(std::int64_t row, const KeyTile&, float shrink, float factor, float* sums) const override {
-    add_row(parts_.data() + row * width(), width(), shrink, factor, sums);
+    add_row(parts_.data() + row * room(), width(), shrink, factor, sums);
   }
 
   std::vector<float> keys_;     ///< by tile, (width, room)
-  std::vector<float> values_;   ///< (keys, width)
+  std::vector<float> values_;   ///< (keys, room)
   std::vector<float> queries_;  ///< (kQueries, width)
   std::vector<float> scores_;   ///< (kQueries, room)
-  std::vector<float> parts_;    ///< (kQueries, width)
+  std::vector<float> parts_;    ///< (kQueries, room)
 };
 
 }  // namespace

@@ -1,12 +1,9 @@
-#include <ATen/native/CPUBlas.h>
-
 #include <algorithm>
 
 #include "linear/head.h"
+#include "linear/product.h"
 
 namespace trine::detail {
-
-using at::native::cpublas::brgemm;
 
 namespace {
 
@@ -20,14 +17,14 @@ class Int8Head : public Head {
         keys_(static_cast<std::size_t>(this->most_keys() * padded_)),
         key_scales_(static_cast<std::size_t>(this->most_keys())),
         key_sums_(key_scales_.size()),
-        values_(static_cast<std::size_t>(this->most_keys() * width)),
+        values_(static_cast<std::size_t>(this->most_keys() * room())),
         value_scales_(static_cast<std::size_t>((this->most_keys() + kMostKeys - 1) / kMostKeys * width)),
         rows_(static_cast<std::size_t>(std::min(kMostKeys, this->most_keys()) * padded_)),
         queries_(static_cast<std::size_t>(kQueries * padded_)),
         query_scales_(static_cast<std::size_t>(kQueries)),
         scores_(static_cast<std::size_t>(kQueries * std::min(kMostKeys, this->most_keys()))),
         shares_(scores_.size()),
-        parts_(static_cast<std::size_t>(kQueries * width)) {}
+        parts_(static_cast<std::size_t>(kQueries * room())) {}
 
  private:
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
@@ -39,8 +36,8 @@ class Int8Head : public Head {
     }
     transpose_fours(rows_.data(), padded_ / kGroup, tile.count, padded_ / kGroup, keys_.data() + tile.first * padded_,
                     tile.room);
-    quantise_columns(values[tile.first], values.stride, tile.count, width(), values_.data() + tile.first * width(),
-                     value_scales(tile));
+    quantise_columns(values[tile.first], values.stride, tile.count, width(), room(),
+                     values_.data() + tile.first * room(), value_scales(tile));
   }
 
   void take_query(std::int64_t row, const float* query, float scale) override {
@@ -49,8 +46,14 @@ class Int8Head : public Head {
   }
 
   void score(std::int64_t queries, const KeyTile& tile) override {
-    brgemm(queries, tile.room, padded_, padded_, tile.room, tile.room, /*add_C=*/false, queries_.data(),
-           keys_.data() + tile.first * padded_, scores_.data(), /*is_vnni=*/true);
+    multiply_tile({.rows = queries,
+                   .columns = tile.room,
+                   .in = padded_,
+                   .inputs_stride = padded_,
+                   .weights_stride = tile.room,
+                   .sums_stride = tile.room,
+                   .ahead = false},
+                  queries_.data(), keys_.data() + tile.first * padded_, scores_.data());
   }
 
   RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) override {
@@ -60,12 +63,18 @@ class Int8Head : public Head {
   }
 
   void weigh(std::int64_t queries, const KeyTile& tile) override {
-    brgemm(queries, width(), tile.room, tile.room, width(), width(), /*add_C=*/false, shares_.data(),
-           values_.data() + tile.first * width(), parts_.data(), /*is_vnni=*/true);
+    multiply_tile({.rows = queries,
+                   .columns = room(),
+                   .in = tile.room,
+                   .inputs_stride = tile.room,
+                   .weights_stride = room(),
+                   .sums_stride = room(),
+                   .ahead = false},
+                  shares_.data(), values_.data() + tile.first * room(), parts_.data());
   }
 
   void add(std::int64_t row, const KeyTile& tile, float shrink, float factor, float* sums) const override {
-    add_row(parts_.data() + row * width(), value_scales(tile), width(), shrink, factor / 255.0f, sums);
+    add_row(parts_.data() + row * room(), value_scales(tile), width(), shrink, factor / 255.0f, sums);
   }
 
   const float* value_scales(const KeyTile& tile) const {
@@ -76,14 +85,14 @@ class Int8Head : public Head {
   std::int64_t padded_;            ///< channels in whole groups; those filled up are 0 in the keys
   std::vector<std::int8_t> keys_;  ///< by tile, (padded / kGroup, room, kGroup)
   std::vector<float> key_scales_, key_sums_;
-  std::vector<std::int8_t> values_;    ///< by tile, (room / kGroup, width, kGroup)
+  std::vector<std::int8_t> values_;    ///< by tile, (keys / kGroup, room, kGroup)
   std::vector<float> value_scales_;    ///< (tiles, width)
   std::vector<std::int8_t> rows_;      ///< keys of a tile before they are laid out, (count, padded)
   std::vector<std::uint8_t> queries_;  ///< (kQueries, padded)
   std::vector<RowScale> query_scales_;
   std::vector<std::int32_t> scores_;  ///< (kQueries, room)
   std::vector<std::uint8_t> shares_;  ///< (kQueries, room)
-  std::vector<std::int32_t> parts_;   ///< (kQueries, width)
+  std::vector<std::int32_t> parts_;   ///< (kQueries, room)
 };
 
 }  // namespace

@@ -74,9 +74,9 @@ SignedRow quantise_signed(const float* x, std::int64_t n, std::int8_t* bytes) {
   return loops().quantise_signed(x, n, bytes);
 }
 
-void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int8_t* bytes,
-                      float* scales) {
-  loops().quantise_columns(x, stride, rows, n, bytes, scales);
+void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int64_t room,
+                      std::int8_t* bytes, float* scales) {
+  loops().quantise_columns(x, stride, rows, n, room, bytes, scales);
 }
 
 void round_to_bf16(const float* x, std::int64_t n, std::uint16_t* bits) { loops().to_bf16(x, n, bits); }

@@ -55,10 +55,11 @@ RowScale quantise_row(const float* x, std::int64_t n, std::uint8_t* bytes);
 /// The same with signs, 0 as 0. x (n) -> bytes (n)
 SignedRow quantise_signed(const float* x, std::int64_t n, std::int8_t* bytes);
 
-/// Columns in signed bytes, a scale each, four rows side by side; the last rows are filled up with zeros.
-/// x (rows, n), rows `stride` apart, n at most kMostColumns -> bytes (rows / 4, n, 4), scales (n)
-void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int8_t* bytes,
-                      float* scales);
+/// Columns in signed bytes, a scale each, four rows side by side; the last rows, and columns from n to `room`, are
+/// filled up with zeros. x (rows, n), rows `stride` apart, room at most kMostColumns -> bytes (rows / 4, room, 4),
+/// scales (n)
+void quantise_columns(const float* x, std::int64_t stride, std::int64_t rows, std::int64_t n, std::int64_t room,
+                      std::int8_t* bytes, float* scales);
 
 /// x (n) -> rounded to bf16, as their bits
 void round_to_bf16(const float* x, std::int64_t n, std::uint16_t* bits);

@@ -200,7 +200,7 @@ SignedRow quantise_signed(const float* __restrict x, std::int64_t n, std::int8_t
 }
 
 void quantise_columns(const float* __restrict x, std::int64_t stride, std::int64_t rows, std::int64_t n,
-                      std::int8_t* __restrict bytes, float* __restrict scales) {
+                      std::int64_t room, std::int8_t* __restrict bytes, float* __restrict scales) {
   float steps[kMostColumns];
   for (std::int64_t i = 0; i < n; ++i) scales[i] = 0;
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -211,7 +211,7 @@ void quantise_columns(const float* __restrict x, std::int64_t stride, std::int64
     scales[i] = range > 1e-30f && range < 1e30f ? range : 1.0f;
     steps[i] = 1.0f / scales[i];
   }
-  for (std::int64_t row = 0; row < rows; row += 4, bytes += 4 * n) {
+  for (std::int64_t row = 0; row < rows; row += 4, bytes += 4 * room) {
     std::uint32_t fours[kMostColumns] = {};
     for (std::int64_t k = 0; k < 4 && row + k < rows; ++k) {
       const float* __restrict from = x + (row + k) * stride;
@@ -219,7 +219,7 @@ void quantise_columns(const float* __restrict x, std::int64_t stride, std::int64
         fours[i] |= (static_cast<std::uint32_t>(nearest_signed(from[i] * steps[i])) & 255u) << (8 * k);
       }
     }
-    std::memcpy(bytes, fours, static_cast<std::size_t>(4 * n));
+    std::memcpy(bytes, fours, static_cast<std::size_t>(4 * room));
   }
 }
 

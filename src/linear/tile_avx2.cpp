@@ -1,0 +1,73 @@
+// AVX2: Haswell, Zen and later; with AVX-VNNI (Alder Lake and later) products of bytes too.
+
+#ifdef __x86_64__
+
+#include <immintrin.h>
+
+// GCC 12 takes what its own headers leave undefined on purpose for a mistake (PR 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "linear/tile.h"
+
+#define TRINE_TARGET [[gnu::target("avx2,fma,avxvnni")]]
+#define TRINE_INLINE [[gnu::target("avx2,fma,avxvnni"), gnu::always_inline]] static inline
+
+namespace trine::detail {
+namespace {
+
+struct Floats {
+  using Step = float;
+  using Sum = float;
+  using Vector = __m256;
+  static constexpr int kLanes = 8, kMostVectors = 2, kRegisters = 16;
+
+  TRINE_INLINE Vector zero() { return _mm256_setzero_ps(); }
+  TRINE_INLINE Vector load(const float* from) { return _mm256_loadu_ps(from); }
+  TRINE_INLINE void store(float* to, Vector vector) { _mm256_storeu_ps(to, vector); }
+  TRINE_INLINE Vector spread(const float* input) { return _mm256_set1_ps(*input); }
+  TRINE_INLINE Vector add(Vector sums, Vector inputs, Vector weights) { return _mm256_fmadd_ps(inputs, weights, sums); }
+};
+
+struct Bytes {
+  struct Step {
+    std::int8_t bytes[4];
+  };
+  using Sum = std::int32_t;
+  using Vector = __m256i;
+  static constexpr int kLanes = 8, kMostVectors = 2, kRegisters = 16;
+
+  TRINE_INLINE Vector zero() { return _mm256_setzero_si256(); }
+  TRINE_INLINE Vector load(const void* from) { return _mm256_loadu_si256(static_cast<const __m256i*>(from)); }
+  TRINE_INLINE void store(std::int32_t* to, Vector vector) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), vector);
+  }
+  TRINE_INLINE Vector spread(const Step* inputs) { return _mm256_set1_epi32(std::bit_cast<std::int32_t>(*inputs)); }
+  TRINE_INLINE Vector add(Vector sums, Vector inputs, Vector weights) {
+    return _mm256_dpbusd_avx_epi32(sums, inputs, weights);
+  }
+};
+
+}  // namespace
+}  // namespace trine::detail
+
+#include "linear/tile_inline.h"
+
+namespace trine::detail {
+
+constexpr TileLoops kAvx2Tiles{"avx2", multiply<Floats, float, float>, nullptr};
+constexpr TileLoops kAvxVnniTiles{"avxvnni", multiply<Floats, float, float>,
+                                  multiply<Bytes, std::uint8_t, std::int8_t>};
+
+}  // namespace trine::detail
+
+#endif
