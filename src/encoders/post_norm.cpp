@@ -34,7 +34,7 @@ Tensor PostNormLayer::forward(const Tensor& tokens, const std::vector<std::int64
 
 Tensor PostNormLayer::after_attention(const Tensor& attended, const Tensor& input) const {
   const Tensor x = attention_norm_->forward(out_.forward_add(attended, input));
-  return output_norm_->forward(contract_.forward_add(expand_.forward(x, activation_), x));
+  return output_norm_->forward(feed_forward(expand_, activation_, contract_, x, x));
 }
 
 std::vector<std::shared_ptr<PostNormLayer>> register_layers(torch::nn::Module& root, const PostNormSizes& sizes,

@@ -122,6 +122,7 @@ struct TransformerImpl::Block : torch::nn::Module {
 
   /// `input` plus what the feed-forward part makes of `x`, the input after its norm.
   Tensor feed_forward(const Tensor& x, const Tensor& input) const {
+    if (!swiglu && !feed_forward_scale.defined()) return detail::feed_forward(expand, activation, contract, x, input);
     if (!swiglu) return add(contract, expand.forward(x, activation), feed_forward_scale, input);
     const auto halves = expand.forward(x).chunk(2, -1);
     return add(contract, torch::silu(halves[0]) * halves[1], feed_forward_scale, input);

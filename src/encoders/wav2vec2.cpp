@@ -219,7 +219,7 @@ class Wav2Vec2LayerImpl : public torch::nn::Module {
 
   /// `input` plus what the feed-forward part makes of `x`
   Tensor feed(const Tensor& x, const Tensor& input) const {
-    return contract_.forward_add(expand_.forward(x, activation_), input);
+    return detail::feed_forward(expand_, activation_, contract_, x, input);
   }
 
   bool stable_;

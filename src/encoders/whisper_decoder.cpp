@@ -44,7 +44,7 @@ class WhisperDecoderLayerImpl : public torch::nn::Module {
                                        state.token_values[layer].narrow(1, 0, end), /*mask=*/{}, /*causal=*/count > 1);
     x = clip_attention_->add_to(x, clip_attention_->query(clip_attention_norm_->forward(x)), state.clip_keys[layer],
                                 state.clip_values[layer]);
-    return contract_.forward_add(expand_.forward(feed_forward_norm_->forward(x), Activation::gelu), x);
+    return detail::feed_forward(expand_, Activation::gelu, contract_, feed_forward_norm_->forward(x), x);
   }
 
  private:

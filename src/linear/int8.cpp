@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "linear/backend.h"
+#include "linear/memory.h"
 
 namespace trine::detail {
 
@@ -28,7 +29,7 @@ class Int8 : public PackedLinear {
 
   void forward(const Tensor& x, Function function, const Tensor& residual, Tensor& out) const override {
     const std::int64_t count = x.size(0);
-    Tensor bytes = torch::empty({count, padded_}, torch::kUInt8);  // weights are 0 where it is filled up
+    Tensor bytes = reused({count, padded_}, torch::kUInt8);  // weights are 0 where it is filled up
     std::vector<RowScale> scales(static_cast<std::size_t>(count));
     const float* inputs = x.const_data_ptr<float>();
     auto* quantised = bytes.mutable_data_ptr<std::uint8_t>();

@@ -1,5 +1,6 @@
 #include "linear/linear.h"
 
+#include <algorithm>
 #include <mutex>
 #include <optional>
 
@@ -141,6 +142,27 @@ Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& re
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.back() = state_->out();
   return out.view(shape);
+}
+
+Tensor feed_forward(const InferenceLinear& expand, Activation activation, const InferenceLinear& contract,
+                    const Tensor& x, const Tensor& residual) {
+  constexpr std::int64_t kRows = 128;  // whole tiles
+  const std::optional<Function> function = function_of(activation);
+  if (!is_ours(x) || !has_kernel(Precision::fp32) || !function || x.numel() <= kRows * expand.state_->in()) {
+    return contract.forward_add(expand.forward(x, activation), residual);
+  }
+  const Tensor rows = x.reshape({-1, expand.state_->in()}).contiguous();
+  const Tensor added = residual.reshape({-1, contract.state_->out()}).contiguous();
+  Tensor out = reused(added.sizes());
+  const Tensor between = reused({kRows, expand.state_->out()});
+  const auto first_layer = expand.state_->packed(), second_layer = contract.state_->packed();
+  for (std::int64_t row = 0; row < rows.size(0); row += kRows) {
+    const std::int64_t count = std::min(kRows, rows.size(0) - row);
+    Tensor wide = between.narrow(0, 0, count), part = out.narrow(0, row, count);
+    first_layer->forward(rows.narrow(0, row, count), *function, {}, wide);
+    second_layer->forward(wide, Function::identity, added.narrow(0, row, count), part);
+  }
+  return out.view(residual.sizes());
 }
 
 }  // namespace trine::detail

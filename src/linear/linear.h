@@ -39,10 +39,18 @@ class InferenceLinear {
   torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual) const;
 
  private:
+  friend torch::Tensor feed_forward(const InferenceLinear& expand, Activation activation,
+                                    const InferenceLinear& contract, const torch::Tensor& x,
+                                    const torch::Tensor& residual);
   class State;
   torch::Tensor run(const torch::Tensor& x, Function function, const torch::Tensor& residual) const;
 
   std::shared_ptr<State> state_;
 };
+
+/// What ends a transformer's block: `residual` plus contract(activation(expand(x))), some rows after the others, so
+/// that what lies between the layers stays in the cache. x and residual (..., dim)
+torch::Tensor feed_forward(const InferenceLinear& expand, Activation activation, const InferenceLinear& contract,
+                           const torch::Tensor& x, const torch::Tensor& residual);
 
 }  // namespace trine::detail

@@ -96,14 +96,14 @@ Tensor in_large_pages(const Tensor& tensor) {
   return torch::from_blob(memory.get(), tensor.sizes(), [memory](void*) {}, tensor.scalar_type()).copy_(tensor);
 }
 
-Tensor reused(at::IntArrayRef shape) {
+Tensor reused(at::IntArrayRef shape, torch::ScalarType type) {
   static Pool& pool = *new Pool;
-  const auto wanted = static_cast<std::size_t>(c10::multiply_integers(shape)) * sizeof(float);
-  if (wanted < kFewestBytes) return torch::empty(shape);
+  const auto wanted = static_cast<std::size_t>(c10::multiply_integers(shape)) * c10::elementSize(type);
+  if (wanted < kFewestBytes) return torch::empty(shape, type);
   // four sizes from a power of two to the next
   const std::size_t bytes = filled_up(wanted, std::bit_floor(wanted) / 4);
   void* block = pool.take(bytes);
-  return torch::from_blob(block, shape, [bytes](void* freed) { pool.give_back(freed, bytes); }, torch::kFloat32);
+  return torch::from_blob(block, shape, [bytes](void* freed) { pool.give_back(freed, bytes); }, type);
 }
 
 }  // namespace trine::detail

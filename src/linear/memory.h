@@ -12,8 +12,8 @@ namespace trine::detail {
 /// from there, because the CPU fetches ahead within a page.
 torch::Tensor in_large_pages(const torch::Tensor& tensor);
 
-/// An fp32 tensor of any values. What is freed is kept, up to 128 MiB in a process, and given out again: fresh memory
+/// A tensor of any values. What is freed is kept, up to 128 MiB in a process, and given out again: fresh memory
 /// of this size would come from the system, which clears it page by page.
-torch::Tensor reused(at::IntArrayRef shape);
+torch::Tensor reused(at::IntArrayRef shape, torch::ScalarType type = torch::kFloat32);
 
 }  // namespace trine::detail

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "detail/cpu.h"
+#include "linear/softmax_avx512.h"
 
 namespace trine::detail {
 
@@ -49,6 +50,12 @@ namespace avx2 {
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,bmi2,prefer-vector-width=512")
 namespace avx512 {
 #include "linear/rows_body.h"
+constexpr Loops kBestLoops = [] {
+  Loops loops = kLoops;
+  loops.soften = soften_avx512;
+  loops.soften_bytes = soften_bytes_avx512;
+  return loops;
+}();
 }  // namespace avx512
 #pragma GCC pop_options
 #endif
@@ -57,7 +64,7 @@ namespace {
 
 const Loops& loops() {
 #ifdef TRINE_ROWS_X86
-  static const Loops& chosen = instructions() >= Instructions::avx512 ? avx512::kLoops
+  static const Loops& chosen = instructions() >= Instructions::avx512 ? avx512::kBestLoops
                                : instructions() >= Instructions::avx2 ? avx2::kLoops
                                                                       : plain::kLoops;
   return chosen;
