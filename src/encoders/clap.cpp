@@ -263,7 +263,7 @@ class Block : public torch::nn::Module {
 
   Tensor forward(const Tensor& input) const {
     const Tensor x = input + attend(attention_norm_->forward(input));
-    return detail::feed_forward(expand_, activation_, contract_, feed_forward_norm_->forward(x), x);
+    return detail::feed_forward(feed_forward_norm_, expand_, activation_, contract_, x);
   }
 
  private:

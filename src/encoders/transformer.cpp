@@ -104,25 +104,28 @@ struct TransformerImpl::Block : torch::nn::Module {
     }
   }
 
-  /// `input` plus what the attention makes of `x`, the input after its norm.
-  Tensor attend(const Tensor& x, const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
-    const auto parts = qkv.forward(x).chunk(3, -1);
+  /// `input` plus what the attention makes of it after its norm.
+  Tensor attend(const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
+    const auto parts = qkv.forward_normed(attention_norm, input).chunk(3, -1);
     Tensor q = parts[0], k = parts[1], v = parts[2];
     if (rotation) {
       q = detail::turn(q.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
       k = detail::turn(k.unflatten(-1, {heads, -1}), *rotation).flatten(-2);
     }
     if (bias_k.defined()) {
-      k = torch::cat({k, bias_k.expand({x.size(0), 1, -1})}, 1);
-      v = torch::cat({v, bias_v.expand({x.size(0), 1, -1})}, 1);
+      k = torch::cat({k, bias_k.expand({input.size(0), 1, -1})}, 1);
+      v = torch::cat({v, bias_v.expand({input.size(0), 1, -1})}, 1);
     }
     return add(out, detail::attention_after(qkv.precision(), q, k, v, heads, /*mask=*/{}, causal), attention_scale,
                input);
   }
 
-  /// `input` plus what the feed-forward part makes of `x`, the input after its norm.
-  Tensor feed_forward(const Tensor& x, const Tensor& input) const {
-    if (!swiglu && !feed_forward_scale.defined()) return detail::feed_forward(expand, activation, contract, x, input);
+  /// `input` plus what the feed-forward part makes of it after its norm.
+  Tensor feed_forward(const Tensor& input) const {
+    if (!swiglu && !feed_forward_scale.defined()) {
+      return detail::feed_forward(feed_forward_norm, expand, activation, contract, input);
+    }
+    const Tensor x = feed_forward_norm->forward(input);
     if (!swiglu) return add(contract, expand.forward(x, activation), feed_forward_scale, input);
     const auto halves = expand.forward(x).chunk(2, -1);
     return add(contract, torch::silu(halves[0]) * halves[1], feed_forward_scale, input);
@@ -133,8 +136,7 @@ struct TransformerImpl::Block : torch::nn::Module {
   }
 
   Tensor forward(const Tensor& input, bool causal, const std::optional<Rotation>& rotation) const {
-    const Tensor x = attend(attention_norm->forward(input), input, causal, rotation);
-    return feed_forward(feed_forward_norm->forward(x), x);
+    return feed_forward(attend(input, causal, rotation));
   }
 
   std::int64_t heads;

@@ -44,9 +44,9 @@ class WhisperLayerImpl : public torch::nn::Module {
   }
 
   Tensor forward(const Tensor& input, const Tensor& mask) const {
-    const auto qkv = attention_->parts(attention_norm_->forward(input));
+    const auto qkv = attention_->parts(attention_norm_, input);
     const Tensor x = attention_->add_to(input, qkv[0], qkv[1], qkv[2], mask);
-    return detail::feed_forward(expand_, Activation::gelu, contract_, feed_forward_norm_->forward(x), x);
+    return detail::feed_forward(feed_forward_norm_, expand_, Activation::gelu, contract_, x);
   }
 
  private:

@@ -25,8 +25,10 @@ class WhisperAttentionImpl : public torch::nn::Module {
     out_ = detail::InferenceLinear({register_module("out_proj", Linear(dim, dim))});
   }
 
-  /// Queries, keys and values of `x`.
-  std::vector<torch::Tensor> parts(const torch::Tensor& x) const { return qkv_.forward(x).chunk(3, -1); }
+  /// Queries, keys and values of what `norm` makes of `x`.
+  std::vector<torch::Tensor> parts(const LayerNorm& norm, const torch::Tensor& x) const {
+    return qkv_.forward_normed(norm, x).chunk(3, -1);
+  }
   torch::Tensor query(const torch::Tensor& x) const { return query_.forward(x); }
   std::vector<torch::Tensor> keys_and_values(const torch::Tensor& x) const {
     return key_value_.forward(x).chunk(2, -1);

@@ -37,14 +37,14 @@ class WhisperDecoderLayerImpl : public torch::nn::Module {
   Tensor forward(const Tensor& input, std::size_t layer, WhisperDecoderState& state) const {
     const std::int64_t count = input.size(1);
     const std::int64_t end = state.tokens + count;
-    const auto parts = self_attention_->parts(self_attention_norm_->forward(input));
+    const auto parts = self_attention_->parts(self_attention_norm_, input);
     state.token_keys[layer].narrow(1, state.tokens, count).copy_(parts[1]);
     state.token_values[layer].narrow(1, state.tokens, count).copy_(parts[2]);
     Tensor x = self_attention_->add_to(input, parts[0], state.token_keys[layer].narrow(1, 0, end),
                                        state.token_values[layer].narrow(1, 0, end), /*mask=*/{}, /*causal=*/count > 1);
     x = clip_attention_->add_to(x, clip_attention_->query(clip_attention_norm_->forward(x)), state.clip_keys[layer],
                                 state.clip_values[layer]);
-    return detail::feed_forward(expand_, Activation::gelu, contract_, feed_forward_norm_->forward(x), x);
+    return detail::feed_forward(feed_forward_norm_, expand_, Activation::gelu, contract_, x);
   }
 
  private:

@@ -14,6 +14,8 @@ using torch::Tensor;
 
 namespace {
 
+constexpr std::int64_t kRowsAtOnce = 128;  ///< that go through layers one after the other: whole tiles
+
 /// Null: not in the same pass.
 std::optional<Function> function_of(Activation activation) {
   switch (activation) {
@@ -132,6 +134,25 @@ Tensor InferenceLinear::forward_add(const Tensor& x, const Tensor& residual) con
   return fused.defined() ? fused : state_->plain(x) + residual;
 }
 
+bool InferenceLinear::in_parts(const Tensor& x) const {
+  return is_ours(x) && has_kernel(Precision::fp32) && x.numel() > kRowsAtOnce * state_->in();
+}
+
+Tensor InferenceLinear::forward_normed(const LayerNorm& norm, const Tensor& x) const {
+  if (!in_parts(x)) return forward(norm->forward(x));
+  const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
+  Tensor out = reused({rows.size(0), state_->out()});
+  const auto layer = state_->packed();
+  for (std::int64_t row = 0; row < rows.size(0); row += kRowsAtOnce) {
+    const std::int64_t count = std::min(kRowsAtOnce, rows.size(0) - row);
+    Tensor to = out.narrow(0, row, count);
+    layer->forward(norm->forward(rows.narrow(0, row, count)), Function::identity, {}, to);
+  }
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape.back() = state_->out();
+  return out.view(shape);
+}
+
 /// Undefined: torch's own is wanted.
 Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& residual) const {
   if (!is_ours(x) || !has_kernel(Precision::fp32)) return {};
@@ -144,25 +165,35 @@ Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& re
   return out.view(shape);
 }
 
-Tensor feed_forward(const InferenceLinear& expand, Activation activation, const InferenceLinear& contract,
-                    const Tensor& x, const Tensor& residual) {
-  constexpr std::int64_t kRows = 128;  // whole tiles
+Tensor feed_forward_in_parts(const LayerNorm* norm, const InferenceLinear& expand, Activation activation,
+                             const InferenceLinear& contract, const Tensor& x, const Tensor& residual) {
   const std::optional<Function> function = function_of(activation);
-  if (!is_ours(x) || !has_kernel(Precision::fp32) || !function || x.numel() <= kRows * expand.state_->in()) {
-    return contract.forward_add(expand.forward(x, activation), residual);
+  if (!function || !expand.in_parts(x)) {
+    return contract.forward_add(expand.forward(norm == nullptr ? x : (*norm)->forward(x), activation), residual);
   }
   const Tensor rows = x.reshape({-1, expand.state_->in()}).contiguous();
   const Tensor added = residual.reshape({-1, contract.state_->out()}).contiguous();
   Tensor out = reused(added.sizes());
-  const Tensor between = reused({kRows, expand.state_->out()});
+  const Tensor between = reused({kRowsAtOnce, expand.state_->out()});
   const auto first_layer = expand.state_->packed(), second_layer = contract.state_->packed();
-  for (std::int64_t row = 0; row < rows.size(0); row += kRows) {
-    const std::int64_t count = std::min(kRows, rows.size(0) - row);
-    Tensor wide = between.narrow(0, 0, count), part = out.narrow(0, row, count);
-    first_layer->forward(rows.narrow(0, row, count), *function, {}, wide);
-    second_layer->forward(wide, Function::identity, added.narrow(0, row, count), part);
+  for (std::int64_t row = 0; row < rows.size(0); row += kRowsAtOnce) {
+    const std::int64_t count = std::min(kRowsAtOnce, rows.size(0) - row);
+    const Tensor from = rows.narrow(0, row, count);
+    Tensor wide = between.narrow(0, 0, count), to = out.narrow(0, row, count);
+    first_layer->forward(norm == nullptr ? from : (*norm)->forward(from), *function, {}, wide);
+    second_layer->forward(wide, Function::identity, added.narrow(0, row, count), to);
   }
   return out.view(residual.sizes());
+}
+
+Tensor feed_forward(const InferenceLinear& expand, Activation activation, const InferenceLinear& contract,
+                    const Tensor& x, const Tensor& residual) {
+  return feed_forward_in_parts(nullptr, expand, activation, contract, x, residual);
+}
+
+Tensor feed_forward(const LayerNorm& norm, const InferenceLinear& expand, Activation activation,
+                    const InferenceLinear& contract, const Tensor& x) {
+  return feed_forward_in_parts(&norm, expand, activation, contract, x, x);
 }
 
 }  // namespace trine::detail

@@ -33,24 +33,31 @@ class InferenceLinear {
 
   /// (..., in) -> (..., sum of out)
   torch::Tensor forward(const torch::Tensor& x, Activation activation = Activation::identity) const;
+  /// The same of what `norm` makes of x.
+  torch::Tensor forward_normed(const LayerNorm& norm, const torch::Tensor& x) const;
   /// The same with ReLU6.
   torch::Tensor forward_relu6(const torch::Tensor& x) const;
   /// The same plus `residual`, of the result's shape.
   torch::Tensor forward_add(const torch::Tensor& x, const torch::Tensor& residual) const;
 
  private:
-  friend torch::Tensor feed_forward(const InferenceLinear& expand, Activation activation,
-                                    const InferenceLinear& contract, const torch::Tensor& x,
-                                    const torch::Tensor& residual);
+  friend torch::Tensor feed_forward_in_parts(const LayerNorm* norm, const InferenceLinear& expand,
+                                             Activation activation, const InferenceLinear& contract,
+                                             const torch::Tensor& x, const torch::Tensor& residual);
+  /// Whether there are more rows than are computed at once.
+  bool in_parts(const torch::Tensor& x) const;
   class State;
   torch::Tensor run(const torch::Tensor& x, Function function, const torch::Tensor& residual) const;
 
   std::shared_ptr<State> state_;
 };
 
-/// What ends a transformer's block: `residual` plus contract(activation(expand(x))), some rows after the others, so
+/// What ends a transformer's block: `residual` plus contract(activation(expand(x))). Some rows after the others, so
 /// that what lies between the layers stays in the cache. x and residual (..., dim)
 torch::Tensor feed_forward(const InferenceLinear& expand, Activation activation, const InferenceLinear& contract,
                            const torch::Tensor& x, const torch::Tensor& residual);
+/// The same of what `norm` makes of x, plus x.
+torch::Tensor feed_forward(const LayerNorm& norm, const InferenceLinear& expand, Activation activation,
+                           const InferenceLinear& contract, const torch::Tensor& x);
 
 }  // namespace trine::detail
