@@ -27,8 +27,9 @@ int side(std::mt19937& random) { return 1 + below(below(4, random) == 0 ? 300 : 
 TEST(Resample, AllInstructionsGiveTheSameBytes) {
   std::mt19937 random(5);
   std::vector<Instructions> faster;
-  if (detail::instructions() >= Instructions::avx2) faster.push_back(Instructions::avx2);
-  if (detail::instructions() >= Instructions::avx512) faster.push_back(Instructions::avx512);
+  for (const Instructions with : {Instructions::avx2, Instructions::avx512, Instructions::avx512_vnni}) {
+    if (detail::instructions() >= with) faster.push_back(with);
+  }
   if (faster.empty()) GTEST_SKIP() << "this CPU has neither AVX2 nor AVX-512: nothing to compare";
   for (int round = 0; round < 60; ++round) {
     const Image image = noise(side(random), side(random), random);
