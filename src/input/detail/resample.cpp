@@ -1,132 +1,25 @@
 #include "input/detail/resample.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 #include <cstring>
-#include <numbers>
 
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
 
-#include "detail/error.h"
 #include "input/detail/pixels.h"
 
 namespace trine::detail {
 
-// --- coefficients ----------------------------------------------------------------------------------------------------
-
 namespace {
 
-/// Bits after the point of a coefficient: 32, less 8 for a pixel, less 2 for coefficients beyond 1 and the sign.
-constexpr int kPrecision = 32 - 8 - 2;
-
-double box(double x) { return x > -0.5 && x <= 0.5 ? 1.0 : 0.0; }
-
-double bilinear(double x) {
-  x = std::fabs(x);
-  return x < 1.0 ? 1.0 - x : 0.0;
-}
-
-double bicubic(double x) {
-  constexpr double a = -0.5;
-  x = std::fabs(x);
-  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0.0;
-}
-
-double sinc(double x) {
-  if (x == 0.0) return 1.0;
-  x *= std::numbers::pi;
-  return std::sin(x) / x;
-}
-
-double hamming(double x) {
-  x = std::fabs(x);
-  if (x >= 1.0) return 0.0;
-  return sinc(x) * (0.54f + 0.46f * std::cos(x * std::numbers::pi));  // Pillow's constants are single precision
-}
-
-double lanczos(double x) { return -3.0 <= x && x < 3.0 ? sinc(x) * sinc(x / 3) : 0.0; }
-
-struct Kernel {
-  double (*weight)(double);
-  double support;  // where it becomes zero
-};
-
-Kernel kernel_of(ResizeFilter filter) {
-  switch (filter) {
-    case ResizeFilter::nearest:
-      break;  // has no kernel
-    case ResizeFilter::box:
-      return {box, 0.5};
-    case ResizeFilter::bilinear:
-      return {bilinear, 1.0};
-    case ResizeFilter::hamming:
-      return {hamming, 1.0};
-    case ResizeFilter::bicubic:
-      return {bicubic, 2.0};
-    case ResizeFilter::lanczos:
-      return {lanczos, 3.0};
-  }
-  bad_argument("resize", "unknown filter ", static_cast<int>(filter));
-}
-
-}  // namespace
-
-Span Coefficients::needed() const {
-  int end = 0;
-  for (const Span& window : windows) end = std::max(end, window.first + window.count);
-  return {windows.front().first, end - windows.front().first};
-}
-
-void Coefficients::begin_later(int pixels) {
-  for (Span& window : windows) window.first -= pixels;
-}
-
-Coefficients coefficients(int source, int target, ResizeFilter filter, Span part) {
-  const Kernel kernel = kernel_of(filter);
-  const double scale = static_cast<double>(source) / target;
-  const double filter_scale = std::max(scale, 1.0);
-  const double support = kernel.support * filter_scale;
-  const double inverse = 1.0 / filter_scale;
-
-  Coefficients result;
-  result.stride = static_cast<std::size_t>(std::ceil(support)) * 2 + 1;
-  result.windows.resize(static_cast<std::size_t>(part.count));
-  result.values.resize(result.windows.size() * result.stride);
-  std::vector<double> weights(result.stride);
-  for (std::size_t i = 0; i < result.windows.size(); ++i) {
-    const double centre = (part.first + static_cast<double>(i) + 0.5) * scale;
-    const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
-    const int count = std::min(static_cast<int>(centre + support + 0.5), source) - first;
-    result.windows[i] = {first, count};
-    double sum = 0.0;
-    for (int k = 0; k < count; ++k) {
-      const double weight = kernel.weight((k + first - centre + 0.5) * inverse);
-      weights[static_cast<std::size_t>(k)] = weight;
-      sum += weight;
-    }
-    for (std::size_t k = 0; k < static_cast<std::size_t>(count); ++k) {
-      const double weight = (sum == 0.0 ? weights[k] : weights[k] / sum) * (1 << kPrecision);
-      result.values[i * result.stride + k] = static_cast<std::int32_t>(weight < 0 ? weight - 0.5 : weight + 0.5);
-    }
-  }
-  return result;
-}
-
-// --- the two passes --------------------------------------------------------------------------------------------------
-
-namespace {
-
-constexpr std::int32_t kHalf = 1 << (kPrecision - 1);
+constexpr std::int32_t kHalf = 1 << (kWeightBits - 1);
 constexpr int kTaps = 4;       ///< source pixels that are weighted and added in one step,
 constexpr int kLanes = 16;     ///< for so many sums side by side:
 constexpr int kRows = 4;       ///< along rows in so many of them, for red, green, blue and nothing
-constexpr int kTargets = 512;  ///< pixels of a row whose weights are laid out at a time
-
-constexpr int kTogether = 4;  ///< of these are made before they are spread over the rows
+constexpr int kTargets = 512;  ///< pixels of a row whose weights are laid out at a time,
+constexpr int kTogether = 4;   ///< and that are made before they are spread over the rows
 
 /// The source bytes of one step, in an order of the machine's own.
 struct alignas(64) StoredBlock {
@@ -136,6 +29,16 @@ struct alignas(64) StoredBlock {
 /// The weights of one step: as numbers first, then in the form that a machine multiplies by.
 struct Taps {
   std::int32_t of[kTaps];
+};
+
+/// What resample_loops.h makes for one kind of machine.
+struct Loops {
+  Taps (*split)(const Taps& weights);
+  void (*pack_row)(const std::uint8_t* in, std::size_t readable, int row, StoredBlock* stored, int blocks);
+  void (*make_columns)(const StoredBlock* stored, const int* blocks, int targets, const Taps* steps, int each,
+                       std::uint8_t* const* rows);
+  void (*make_row)(const std::uint8_t* const* rows, const Taps* steps, std::size_t count, std::size_t bytes,
+                   std::uint8_t* out);
 };
 
 namespace portable {
@@ -149,12 +52,13 @@ struct Parts {
 inline Taps split(const Taps& weights) { return weights; }
 inline void add(Parts& parts, const Block& block, const Taps& weights) {
   for (int k = 0; k < kTaps; ++k) {
+    if (weights.of[k] == 0) continue;  // outside the window
     for (int i = 0; i < kLanes; ++i) parts.sums[i] += block.bytes[k][i] * weights.of[k];
   }
 }
 inline void store(const Parts& parts, std::uint8_t* out) {
   for (int i = 0; i < kLanes; ++i) {
-    out[i] = static_cast<std::uint8_t>(std::clamp((parts.sums[i] + kHalf) >> kPrecision, 0, 255));
+    out[i] = static_cast<std::uint8_t>(std::clamp((parts.sums[i] + kHalf) >> kWeightBits, 0, 255));
   }
 }
 inline void pack_pixels(const std::uint8_t* in, int row, Block& block) {
@@ -180,8 +84,8 @@ inline std::int32_t pair(std::int32_t low, std::int32_t high) {
   return static_cast<std::int32_t>(static_cast<std::uint32_t>(high) << 16 | (static_cast<std::uint32_t>(low) & 0xFFFF));
 }
 
-/// Of weights, which have 24 bits, the upper 16 and the lower 8, those of the even pixels and of the odd: what pmaddwd
-/// multiplies.
+/// Of weights, which no filter makes larger than 1.5 and which so have 24 bits, the upper 16 and the lower 8, those of
+/// the even pixels and of the odd: what pmaddwd multiplies.
 inline Taps split_in_pairs(const Taps& weights) {
   const auto [a, b, c, d] = weights.of;
   return {{pair(a >> 8, c >> 8), pair(b >> 8, d >> 8), pair(a & 255, c & 255), pair(b & 255, d & 255)}};
@@ -216,7 +120,7 @@ inline void store(const Parts& parts, std::uint8_t* out) {
   __m256i values[2];
   for (int half = 0; half < 2; ++half) {
     const __m256i total = _mm256_add_epi32(_mm256_slli_epi32(parts.upper[half], 8), parts.lower[half]);
-    values[half] = _mm256_srai_epi32(_mm256_add_epi32(total, _mm256_set1_epi32(kHalf)), kPrecision);
+    values[half] = _mm256_srai_epi32(_mm256_add_epi32(total, _mm256_set1_epi32(kHalf)), kWeightBits);
   }
   const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(values[0], values[1]), 0xD8);
   const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
@@ -273,7 +177,7 @@ inline void add(Parts& parts, const Block& block, const Taps& weights) {
 }
 inline void store_total(__m512i total, std::uint8_t* out) {
   constexpr __mmask16 kAll = 0xFFFF;  // without a mask GCC 12 warns of what its own header leaves unset
-  const __m512i values = _mm512_maskz_srai_epi32(kAll, _mm512_add_epi32(total, _mm512_set1_epi32(kHalf)), kPrecision);
+  const __m512i values = _mm512_maskz_srai_epi32(kAll, _mm512_add_epi32(total, _mm512_set1_epi32(kHalf)), kWeightBits);
   const __m512i positive = _mm512_maskz_max_epi32(kAll, values, _mm512_setzero_si512());
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_maskz_cvtusepi32_epi8(kAll, positive));
 }
@@ -335,26 +239,13 @@ inline void store(const Parts& parts, std::uint8_t* out) {
 #pragma GCC pop_options
 #endif
 
-/// Of one kind of machine.
-struct Loops {
-  decltype(&portable::split) split = portable::split;
-  decltype(&portable::pack_row) pack_row = portable::pack_row;
-  decltype(&portable::make_columns) make_columns = portable::make_columns;
-  decltype(&portable::make_row) make_row = portable::make_row;
-};
-
-Loops loops_of([[maybe_unused]] Instructions with) {
+const Loops& loops_of([[maybe_unused]] Instructions with) {
 #ifdef TRINE_RESAMPLE_X86
-#define TRINE_LOOPS(name)                                             \
-  if (with >= Instructions::name) return {                            \
-      name::split, name::pack_row, name::make_columns, name::make_row \
-    }
-  TRINE_LOOPS(avx512_vnni);
-  TRINE_LOOPS(avx512);
-  TRINE_LOOPS(avx2);
-#undef TRINE_LOOPS
+  if (with >= Instructions::avx512_vnni) return avx512_vnni::kLoops;
+  if (with == Instructions::avx512) return avx512::kLoops;
+  if (with == Instructions::avx2) return avx2::kLoops;
 #endif
-  return {};
+  return portable::kLoops;
 }
 
 /// Appends the `each` steps of one target. The first begins `before` pixels ahead of the window; weights there are
@@ -414,7 +305,7 @@ Image resample_rows(const Image& image, const Coefficients& rows, Span columns) 
 }
 
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with) {
-  const Loops loops = loops_of(with);
+  const Loops& loops = loops_of(with);
   Image result{static_cast<int>(columns.windows.size()), rows.count, {}};
   result.pixels.resize(rgb_bytes(result.width, result.height));
   for (int first = 0; first < result.width; first += kTargets) {
@@ -424,7 +315,7 @@ Image resample_columns(const Image& image, const Coefficients& columns, Span row
 }
 
 Image resample_rows(const Image& image, const Coefficients& rows, Span columns, Instructions with) {
-  const Loops loops = loops_of(with);
+  const Loops& loops = loops_of(with);
   Image result{columns.count, static_cast<int>(rows.windows.size()), {}};
   const std::size_t bytes = rgb_bytes(columns.count, 1);
   result.pixels.resize(bytes * rows.windows.size());

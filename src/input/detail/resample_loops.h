@@ -1,19 +1,17 @@
 // The loops of resample.cpp, which includes this once for each kind of machine, after what differs between them: what
 // one step takes (Block) and where it adds (Parts), the form of its weights (split), the step (add), how sums become
-// bytes (store), and how blocks are made of neighbouring pixels (pack_pixels) and of rows (pack_rows): no include
-// guard, no namespace of its own.
+// bytes (store) and go to their rows (spread), and how blocks are made of neighbouring pixels (pack_pixels) and of rows
+// (pack_rows): no include guard, no namespace of its own.
 
 /// Row `row` of kRows into so many blocks. `readable`: bytes from `in` on; where they end blocks may hold anything.
 inline void pack_row(const std::uint8_t* in, std::size_t readable, int row, StoredBlock* stored, int blocks) {
   auto* to = reinterpret_cast<Block*>(stored);
-  std::size_t at = 0;
-  for (int b = 0; b < blocks; ++b, at += 3 * kTaps) {
-    if (at + kLanes <= readable) {
-      pack_pixels(in + at, row, to[b]);
-      continue;
-    }
+  const int whole = readable < kLanes ? 0 : static_cast<int>((readable - kLanes) / (3 * kTaps)) + 1;
+  int b = 0;
+  for (; b < blocks && b < whole; ++b, in += 3 * kTaps) pack_pixels(in, row, to[b]);
+  for (; b < blocks; ++b, in += 3 * kTaps) {
     std::uint8_t end[kLanes] = {};
-    std::memcpy(end, in + at, readable - at);
+    std::memcpy(end, in, readable - static_cast<std::size_t>(b) * 3 * kTaps);
     pack_pixels(end, row, to[b]);
   }
 }
@@ -53,3 +51,5 @@ inline void make_row(const std::uint8_t* const* rows, const Taps* steps, std::si
     store(parts, out + i);
   }
 }
+
+constexpr Loops kLoops{split, pack_row, make_columns, make_row};
