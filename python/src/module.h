@@ -102,12 +102,8 @@ struct type_caster<trine::Image> {
     return true;
   }
 
-  /// The array keeps the picture's own bytes.
-  static handle cast(trine::Image image, return_value_policy, handle) {
-    auto pixels = std::make_unique<std::vector<std::uint8_t>>(std::move(image.pixels));
-    const capsule owner(pixels.get(), [](void* kept) { delete static_cast<std::vector<std::uint8_t>*>(kept); });
-    const std::uint8_t* data = pixels.release()->data();
-    return array_t<std::uint8_t>({image.height, image.width, 3}, data, owner).release();
+  static handle cast(const trine::Image& image, return_value_policy, handle) {
+    return array_t<std::uint8_t>({image.height, image.width, 3}, image.pixels.data()).release();
   }
 };
 
