@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <random>
 
 namespace trine {
@@ -24,11 +26,62 @@ int below(int end, std::mt19937& random) { return static_cast<int>(random() % st
 
 int side(std::mt19937& random) { return 1 + below(below(4, random) == 0 ? 300 : 40, random); }
 
+/// A byte of a target pixel, as the definition has it.
+std::uint8_t weighted(const detail::Coefficients& made_of, std::size_t target, auto&& pixel) {
+  const auto [first, count] = made_of.windows[target];
+  std::int32_t sum = 1 << (detail::kWeightBits - 1);
+  for (int k = 0; k < count; ++k) sum += pixel(first + k) * made_of.of(target)[k];
+  return static_cast<std::uint8_t>(std::clamp(sum >> detail::kWeightBits, 0, 255));
+}
+
+TEST(Resample, WidePicturesEqualTheDefinition) {
+  std::mt19937 random(7);
+  for (int round = 0; round < 12; ++round) {
+    const Image image = noise(1 + below(1800, random), 1 + below(9, random), random);
+    const ResizeFilter filter = kFilters[random() % kFilters.size()];
+    const int width = 1 + below(1800, random), height = 1 + below(9, random);
+    const detail::Coefficients columns = detail::coefficients(image.width, width, filter, {0, width}),
+                               rows = detail::coefficients(image.height, height, filter, {0, height});
+    const Image wide = detail::resample_columns(image, columns, {0, image.height});
+    const Image high = detail::resample_rows(image, rows, {0, image.width});
+    const auto at = [](const Image& of, int x, int y, int c) {
+      return of.pixels[static_cast<std::size_t>((y * of.width + x) * 3 + c)];
+    };
+    for (int c = 0; c < 3; ++c) {
+      for (int y = 0; y < wide.height; ++y) {
+        for (int x = 0; x < width; ++x) {
+          ASSERT_EQ(at(wide, x, y, c),
+                    weighted(columns, static_cast<std::size_t>(x), [&](int from) { return at(image, from, y, c); }));
+        }
+      }
+      for (int y = 0; y < height; ++y) {
+        for (int x = 0; x < high.width; ++x) {
+          ASSERT_EQ(at(high, x, y, c),
+                    weighted(rows, static_cast<std::size_t>(y), [&](int from) { return at(image, x, from, c); }));
+        }
+      }
+    }
+  }
+}
+
+TEST(Resample, NoWeightIsTooLargeForTheInstructions) {
+  for (const ResizeFilter filter : kFilters) {
+    for (int source = 1; source <= 60; ++source) {
+      for (int target = 1; target <= 60; ++target) {
+        for (const std::int32_t weight : detail::coefficients(source, target, filter, {0, target}).values) {
+          ASSERT_LT(std::abs(weight), 3 << (detail::kWeightBits - 1)) << source << " to " << target;
+        }
+      }
+    }
+  }
+}
+
 TEST(Resample, AllInstructionsGiveTheSameBytes) {
   std::mt19937 random(5);
   std::vector<Instructions> faster;
-  if (detail::instructions() >= Instructions::avx2) faster.push_back(Instructions::avx2);
-  if (detail::instructions() >= Instructions::avx512) faster.push_back(Instructions::avx512);
+  for (const Instructions with : {Instructions::avx2, Instructions::avx512, Instructions::avx512_vnni}) {
+    if (detail::instructions() >= with) faster.push_back(with);
+  }
   if (faster.empty()) GTEST_SKIP() << "this CPU has neither AVX2 nor AVX-512: nothing to compare";
   for (int round = 0; round < 60; ++round) {
     const Image image = noise(side(random), side(random), random);

@@ -38,6 +38,30 @@ def test_pixels_equal_those_of_pillow(tmp_path, format, options, mode):
     assert np.array_equal(trine.read_image(path.read_bytes()), wanted)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode, subsampling", [("RGB", 0), ("RGB", 1), ("RGB", 2), ("L", -1), ("CMYK", 0)])
+def test_jpegs_of_any_form_equal_those_of_pillow(mode, subsampling, progressive):
+    for width, height in ((1, 1), (7, 33), (17, 16), (64, 47), (333, 2), (639, 481)):
+        file = io.BytesIO()
+        picture = Image.fromarray(make_picture(width + height, width=width, height=height)).convert(mode)
+        picture.save(file, "JPEG", subsampling=subsampling, progressive=progressive)
+        pixels = trine.read_image(file.getvalue())
+        assert np.array_equal(pixels, np.array(Image.open(file).convert("RGB"))), (width, height)
+
+
+def test_pixels_belong_to_their_array():
+    file = png(make_picture(5))
+    first, again = trine.read_image(file), trine.read_image(file)
+    part = first[3:9, 2:4].copy()
+    view = first[3:9, 2:4]
+    first = None  # a view keeps the pixels
+    again[:] = 0  # an array may be written to, and is nobody else's
+    for _ in range(20):
+        trine.read_image(file)
+    assert np.array_equal(view, part) and part.any() and not again.any()
+    assert np.array_equal(trine.read_image(file)[3:9, 2:4], part)
+
+
 @pytest.mark.parametrize("side", [1, 8, 31, 32, 60, 256])
 @pytest.mark.parametrize("mode, subsampling", [("RGB", 0), ("RGB", 2), ("L", -1), ("CMYK", 0)])
 def test_drafts_equal_those_of_pillow(side, mode, subsampling):
@@ -94,13 +118,13 @@ def test_palettes_of_bmp_equal_those_of_pillow(bits, compression):
 
 
 @pytest.mark.parametrize("filter", ["bilinear", "bicubic", "lanczos"])
-@pytest.mark.parametrize("size", [(60, 40), (17, 90), (224, 224), (1, 1), (5, 3)])
+@pytest.mark.parametrize("size", [(60, 40), (17, 90), (224, 224), (1, 1), (5, 3), (1300, 7)])
 def test_resize_equals_pillow(filter, size):
     if int(Image.__version__.split(".")[0]) < 13:
         pytest.skip("the resize of older versions of Pillow differs where the height shrinks much more than the width")
-    picture = make_picture(3)
-    wanted = np.array(Image.fromarray(picture).resize(size, getattr(Image.Resampling, filter.upper())))
-    assert np.array_equal(trine.resize(picture, size, filter), wanted)
+    for picture in (make_picture(3), make_picture(4, width=641, height=37), make_picture(5, width=3, height=150)):
+        wanted = np.array(Image.fromarray(picture).resize(size, getattr(Image.Resampling, filter.upper())))
+        assert np.array_equal(trine.resize(picture, size, filter), wanted)
 
 
 def test_all_forms_of_a_picture_are_the_same_pixels(tmp_path):
