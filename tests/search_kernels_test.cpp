@@ -204,6 +204,27 @@ TEST(SearchKernels, CodesAreWithinHalfAStep) {
   EXPECT_EQ(codes, std::vector<std::int8_t>(64, 0));
 }
 
+TEST(SearchKernels, CodesAreTheSameOnEveryProcessor) {  // to the nearest in double, half a step to the even
+  std::mt19937 random(5);
+  std::vector<std::vector<float>> cases{{127, 0.5f, 1.5f, -0.5f, -1.5f, 2.5f, -126.5f, 126.5f, -0.0f}};
+  for (const std::size_t dim : kDims) {
+    for (const float size : {1e-44f, 1e-38f, 1.0f, 3e37f}) {
+      cases.push_back(random_floats(random, dim));
+      for (float& value : cases.back()) value *= size;
+    }
+  }
+  for (const std::vector<float>& values : cases) {
+    std::vector<std::int8_t> codes(code_stride(values.size()), 55), wanted(codes.size(), 0);
+    float largest = 0;
+    for (const float value : values) largest = std::max(largest, std::fabs(value));
+    for (std::size_t i = 0; largest > 0 && i < values.size(); ++i) {
+      wanted[i] = static_cast<std::int8_t>(std::lrint(values[i] * (127.0 / largest)));
+    }
+    EXPECT_EQ(quantise(values, codes.data(), codes.size()), static_cast<float>(largest / 127.0));
+    EXPECT_EQ(codes, wanted) << values.size() << " values up to " << largest;
+  }
+}
+
 TEST(SearchKernels, AreChosenByName) {
   EXPECT_EQ(kernels_named("portable"), &kPortableKernels);
   EXPECT_EQ(kernels_named("sse9"), nullptr);

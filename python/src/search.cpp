@@ -17,7 +17,9 @@ namespace {
 /// Python code runs while it is held.
 class SharedIndex {
  public:
-  explicit SharedIndex(Index index) : index_(std::move(index)) {}
+  explicit SharedIndex(Index index) : index_(std::move(index)), dim_(index_.dim()) {}
+
+  std::int64_t dim() const { return dim_; }
 
   template <typename Function>
   auto read(Function function) const {
@@ -35,6 +37,7 @@ class SharedIndex {
 
  private:
   Index index_;
+  const std::int64_t dim_;
   mutable std::shared_mutex mutex_;
 };
 
@@ -54,17 +57,40 @@ std::optional<VectorType> precision_of(const std::optional<std::string>& name) {
   return name ? std::optional(precision_of(*name)) : std::nullopt;
 }
 
-using Found = std::vector<std::pair<std::string, float>>;
+/// A named tuple (id, score) of the class `kind`; by a class's own way, through Python, it takes three times as long.
+py::object named_tuple(PyTypeObject* kind, const Match& match) {
+  py::str id(match.id);
+  py::float_ score(match.score);
+  auto tuple = py::reinterpret_steal<py::object>(kind->tp_alloc(kind, 2));
+  if (!tuple) throw py::error_already_set();
+  PyTuple_SET_ITEM(tuple.ptr(), 0, id.release().ptr());
+  PyTuple_SET_ITEM(tuple.ptr(), 1, score.release().ptr());
+  return tuple;
+}
 
-/// queries: (N, dim)
-std::vector<Found> search(const Index& index, std::span<const float> queries, std::int64_t k,
-                          IndexSearchOptions options, const std::optional<std::unordered_set<std::string>>& allowed) {
-  if (allowed) options.keep = [&](std::string_view id) { return allowed->contains(std::string(id)); };
-  std::vector<Found> all;
-  for (std::vector<Match>& matches : index.search_many(queries, k, options)) {
-    Found& found = all.emplace_back();
-    for (Match& match : matches) found.emplace_back(std::move(match.id), match.score);
+/// queries (dim) -> the matches as tuples of the class `kind`; (N, dim) -> a list of such lists
+py::list search(const SharedIndex& self, const Floats& queries, std::int64_t k,
+                const std::optional<std::unordered_set<std::string>>& allowed, std::int64_t ef, bool exact,
+                std::int64_t threads, const py::type& kind) {
+  auto* type = reinterpret_cast<PyTypeObject*>(kind.ptr());
+  if (PyType_IsSubtype(type, &PyTuple_Type) == 0) throw std::invalid_argument("Wanted a class of tuples.");
+  const bool many = queries.ndim() == 2;
+  if (queries.ndim() < 1 || queries.ndim() > 2 || queries.shape(queries.ndim() - 1) != self.dim()) {
+    py::tuple wanted = py::make_tuple(self.dim());
+    if (many) wanted = py::make_tuple(queries.shape(0), self.dim());
+    throw std::invalid_argument(py::str("Wanted the shape {}, got {}.").format(wanted, queries.attr("shape")));
   }
+  IndexSearchOptions options{.ef = ef, .exact = exact, .threads = threads};
+  if (allowed) options.keep = [&](std::string_view id) { return allowed->contains(std::string(id)); };
+  const auto found = self.read([&](const Index& index) { return index.search_many(values(queries), k, options); });
+  const auto list_of = [&](const std::vector<Match>& matches) {
+    py::list list(matches.size());
+    for (std::size_t i = 0; i < matches.size(); ++i) list[i] = named_tuple(type, matches[i]);
+    return list;
+  };
+  if (!many) return list_of(found[0]);
+  py::list all(found.size());
+  for (std::size_t i = 0; i < found.size(); ++i) all[i] = list_of(found[i]);
   return all;
 }
 
@@ -83,8 +109,7 @@ void bind_search(py::module_& m) {
           NoGil())
       .def("save", [](const SharedIndex& self,
                       const std::filesystem::path& path) { self.read([&](const Index& index) { index.save(path); }); })
-      .def_property_readonly("dim",
-                             [](const SharedIndex& self) { return self.read([](const Index& i) { return i.dim(); }); })
+      .def_property_readonly("dim", &SharedIndex::dim)
       .def_property_readonly("precision",
                              [](const SharedIndex& self) {
                                return name_of(self.read([](const Index& i) { return i.options(); }).precision);
@@ -108,13 +133,7 @@ void bind_search(py::module_& m) {
       .def("update", [](SharedIndex& self, std::string_view id,
                         const Floats& vector) { self.write([&](Index& i) { i.update(id, values(vector)); }); })
       .def("remove", [](SharedIndex& self, std::string_view id) { self.write([&](Index& i) { i.remove(id); }); })
-      .def("search",
-           [](const SharedIndex& self, const Floats& queries, std::int64_t k,
-              const std::optional<std::unordered_set<std::string>>& allowed, std::int64_t ef, bool exact,
-              std::int64_t threads) {
-             const IndexSearchOptions options{.ef = ef, .exact = exact, .threads = threads};
-             return self.read([&](const Index& i) { return search(i, values(queries), k, options, allowed); });
-           })
+      .def("search", &search)
       .def("build_graph",
            [](SharedIndex& self, std::int64_t links, std::int64_t ef_construction, std::int64_t threads) {
              self.write([&](Index& i) { i.build_graph({links, ef_construction, threads}); });

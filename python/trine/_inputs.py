@@ -119,6 +119,8 @@ def audio(value: AudioLike, sample_rate: int = DEFAULT_RATE) -> str | Clip:
 
 def vector(value: Any, what: str = "vector") -> np.ndarray:
     """-> contiguous float32; shape and finiteness are for the library to check."""
+    if type(value) is np.ndarray and value.dtype == np.float32:  # the usual, at once
+        return np.ascontiguousarray(value)
     numbers = _array(value, f"a {what}")
     if numbers.dtype.kind not in "fiub":
         raise TypeError(f"A {what} must hold numbers, not {numbers.dtype}.")

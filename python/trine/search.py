@@ -132,11 +132,7 @@ class Index:
             candidates = self.ids() if ids is None else [i.decode() for i in allowed]
             allowed = {_id(i) for i in candidates if keep(i)}
         queries = _inputs.vector(query, "query")
-        one = queries.ndim != 2
-        queries = self._vectors(queries, 1 if one else 2, len(queries) if queries.ndim else 1)
-        found = self._index.search(queries, k, allowed, ef or 0, exact, threads or 0)
-        results = [list(map(Match._make, matches)) for matches in found]
-        return results[0] if one else results
+        return self._index.search(queries, k, allowed, ef or 0, exact, threads or 0, Match)
 
     def build_graph(self, *, m: int = 16, ef_construction: int = 200, threads: int | None = None) -> None:
         """Links neighbouring vectors (HNSW), so that a search looks at a small part of them and finds most of the best.

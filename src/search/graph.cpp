@@ -61,6 +61,10 @@ struct Graph::Walker {
     count += is_new;
     return is_new;
   }
+  [[gnu::always_inline]] void fetch(std::uint32_t row) const {
+    fetch_ahead(rows->codes.data() + row * rows->stride(), rows->stride());
+    fetch_ahead(rows->scales.data() + row, sizeof(float));
+  }
   /// Scores of `picked` are in order the values that `use` is called with.
   template <typename Use>
   void score(const CodeQuery& query, std::span<const std::uint32_t> picked, const Use& use) {
@@ -172,10 +176,7 @@ bool Graph::search(Walker& walker, const CodeQuery& query, std::size_t ef, std::
     for (std::size_t i = 1; i <= there[0]; ++i) {
       if (!walker.see(there[i])) continue;
       walker.fresh.push_back(there[i]);
-      const std::uint8_t* codes = walker.rows->codes.data() + there[i] * walker.rows->stride();
-      __builtin_prefetch(codes);
-      __builtin_prefetch(codes + 64);
-      __builtin_prefetch(walker.rows->scales.data() + there[i]);
+      walker.fetch(there[i]);
     }
     if (kFiltered && walker.count > enough) return false;
     std::size_t first = best.size();
@@ -185,6 +186,7 @@ bool Graph::search(Walker& walker, const CodeQuery& query, std::size_t ef, std::
       const auto place = std::ranges::upper_bound(best, score, std::greater(), &Walker::Best::score);
       first = std::min(first, static_cast<std::size_t>(place - best.begin()));
       best.insert(place, {score, row, false, may});
+      fetch_ahead(links(row, level), (1 + most(level)) * sizeof(std::uint32_t));
       allowed += may;
       while (allowed > ef || (kFiltered && allowed == ef && !best.back().allowed)) {
         allowed -= best.back().allowed;
@@ -193,7 +195,6 @@ bool Graph::search(Walker& walker, const CodeQuery& query, std::size_t ef, std::
     });
     at = first <= at ? first : at + 1;
     while (at < best.size() && best[at].done) ++at;
-    if (at < best.size()) __builtin_prefetch(links(best[at].row, level));
   }
   return true;
 }

@@ -162,9 +162,12 @@ struct Index::Impl {
     std::vector<Candidate> best;
     best.reserve(candidates.size());
     std::vector<float> buffer;
-    constexpr std::size_t kAhead = 2;
+    constexpr std::size_t kAhead = 2;  // rows; and the ids, which lie here and there
+    for (const std::uint32_t row : candidates) __builtin_prefetch(&ids[row]);
+    for (std::size_t i = 0; i < std::min(kAhead, candidates.size()); ++i) vectors.prefetch(candidates[i]);
     for (std::size_t i = 0; i < candidates.size(); ++i) {
       if (i + kAhead < candidates.size()) vectors.prefetch(candidates[i + kAhead]);
+      __builtin_prefetch(ids[candidates[i]]);
       const float score = detail::exact_score(wide.data(), vectors.read(candidates[i], buffer).data(), dim());
       best.push_back({score, ids[candidates[i]]});
     }

@@ -1,5 +1,6 @@
 #include "search/rows.h"
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -31,7 +32,34 @@ constexpr std::size_t kLanes = 16;
   return static_cast<float>(std::clamp(sums[0], -kLargest, kLargest));
 }
 
+/// Bits of magnitudes are in the order of the magnitudes, and integers may be compared in any order.
+[[gnu::always_inline]] inline float largest_inline(std::span<const float> values) {
+  std::uint32_t largest = 0;
+  for (const float value : values) largest = std::max(largest, std::bit_cast<std::uint32_t>(value) & 0x7fffffffu);
+  return std::bit_cast<float>(largest);
+}
+
+[[gnu::always_inline]] inline float quantise_inline(std::span<const float> values, std::int8_t* codes,
+                                                    std::size_t stride) {
+  constexpr double kLargestCode = 127;
+  const float largest = largest_inline(values);
+  std::fill(codes + values.size(), codes + stride, std::int8_t{0});
+  if (largest == 0) {
+    std::fill(codes, codes + values.size(), std::int8_t{0});
+    return 0;
+  }
+  const double factor = kLargestCode / static_cast<double>(largest);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    codes[i] = static_cast<std::int8_t>(static_cast<int>(std::rint(static_cast<double>(values[i]) * factor)));
+  }
+  return static_cast<float>(static_cast<double>(largest) / kLargestCode);
+}
+
 #ifdef __x86_64__
+[[gnu::target("avx2")]] float quantise_avx2(std::span<const float> values, std::int8_t* codes, std::size_t stride) {
+  return quantise_inline(values, codes, stride);
+}
+
 [[gnu::target("avx2")]] float exact_score_avx2(const double* query, const float* values, std::size_t dim) {
   return exact_score_inline(query, values, dim);
 }
@@ -47,19 +75,10 @@ float exact_score(const double* query, const float* values, std::size_t dim) {
 }
 
 float quantise(std::span<const float> values, std::int8_t* codes, std::size_t stride) {
-  constexpr double kLargestCode = 127;
-  float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::fabs(value));
-  std::fill(codes + values.size(), codes + stride, std::int8_t{0});
-  if (largest == 0) {
-    std::fill(codes, codes + values.size(), std::int8_t{0});
-    return 0;
-  }
-  const double factor = kLargestCode / static_cast<double>(largest);
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    codes[i] = static_cast<std::int8_t>(std::lrint(static_cast<double>(values[i]) * factor));
-  }
-  return static_cast<float>(static_cast<double>(largest) / kLargestCode);
+#ifdef __x86_64__
+  if (instructions() >= Instructions::avx2) return quantise_avx2(values, codes, stride);
+#endif
+  return quantise_inline(values, codes, stride);
 }
 
 Rows::Rows(std::size_t values, VectorType scanned, std::optional<VectorType> kept) : dim(values) {
@@ -126,14 +145,10 @@ std::span<const float> Rows::read(std::size_t row, std::vector<float>& buffer) c
 }
 
 void Rows::prefetch(std::size_t row) const {
-  const auto fetch = [](const auto* from, std::size_t width) {
-    const char* bytes = reinterpret_cast<const char*>(from);
-    for (std::size_t at = 0; at < width * sizeof(*from); at += 64) __builtin_prefetch(bytes + at);
-  };
   if (has_floats) {
-    fetch(floats.data() + row * dim, dim);
+    fetch_ahead(floats.data() + row * dim, dim * sizeof(float));
   } else if (has_halves) {
-    fetch(halves.data() + row * dim, dim);
+    fetch_ahead(halves.data() + row * dim, dim * sizeof(Half));
   }
 }
 

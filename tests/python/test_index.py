@@ -1,5 +1,9 @@
 """The index, combined queries and ranking by agreement."""
 
+import gc
+import pickle
+import re
+import sys
 import threading
 
 import numpy as np
@@ -36,6 +40,35 @@ def test_search_equals_numpy(index, vectors):
 @pytest.mark.parametrize("form", [list, np.float64, torch.from_numpy, lambda v: torch.from_numpy(v).half()])
 def test_queries_may_be_anything_that_holds_numbers(index, vectors, form):
     assert index.search(form(vectors[3]), k=1)[0].id == "id03"
+
+
+def test_matches_are_named_tuples(index, vectors):
+    for query in (vectors[7], vectors[7:8]):
+        found = index.search(query, k=3)
+        for match in found if query.ndim == 1 else found[0]:
+            assert type(match) is trine.Match and match == (match.id, match.score) and gc.is_tracked(match)
+            assert pickle.loads(pickle.dumps(match)) == match and match._replace(id="x").id == "x"
+            assert type(match.id) is str and type(match.score) is float
+    before = sys.getrefcount(trine.Match)
+    many = [index.search(vectors, k=3) for _ in range(10)]
+    held = sys.getrefcount(trine.Match)
+    del many
+    after = sys.getrefcount(trine.Match)
+    assert (held - before, after - before) == (10 * 50 * 3, 0)  # each holds its class, and lets it go
+    assert index.search(vectors[:0]) == []
+
+
+def test_the_shape_of_queries_is_checked(index, vectors):
+    for bad, wanted, got in [
+        (np.ones(DIM - 1), f"({DIM},)", f"({DIM - 1},)"),
+        (np.ones((4, 3)), f"(4, {DIM})", "(4, 3)"),
+        (np.ones((2, 2, DIM)), f"({DIM},)", f"(2, 2, {DIM})"),
+        (np.ones(0), f"({DIM},)", "(0,)"),
+        (np.float32(1), f"({DIM},)", "(1,)"),
+    ]:
+        for query in (bad, np.asarray(bad, np.float32)):
+            with pytest.raises(ValueError, match=re.escape(f"Wanted the shape {wanted}, got {got}.")):
+                index.search(query)
 
 
 def test_many_queries_give_many_lists(index, vectors):

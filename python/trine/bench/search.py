@@ -167,7 +167,7 @@ def _graphs(
     built, searches = _build(race, options, vectors)
     breadth, recall = {}, {}
     for name, search in searches.items():
-        for ef in [*range(10, 40, 2), *range(40, 100, 4), *range(100, 420, 10)]:
+        for ef in [*range(10, 40), *range(40, 100, 4), *range(100, 420, 10)]:
             found = search(queries, ef)
             breadth[name], recall[name] = ef, _overlap(truth, _numbers(found) if name.startswith("trine") else found)
             if recall[name] >= options.recall:
