@@ -134,7 +134,7 @@ def _work(options: argparse.Namespace) -> int:
     named = options.peers.split(",") if options.peers is not None else None
     options.peers = Peers(named)
     if quick and not named:
-        options.peers.leave_out("torch.compile", "compiling takes minutes; --peers with its name has it compile")
+        options.peers.leave_out("torch.compile", "compiling takes long; with its name in --peers it is there")
     if options.device.type != "cpu":
         for name in ("onnxruntime", "openvino"):
             options.peers.leave_out(name, f"it computes on the CPU here, not on {options.device}")
