@@ -7,6 +7,7 @@
 #include "linear/attention.h"
 #include "linear/norm.h"
 #include "place.h"
+#include "set_values.h"
 
 namespace trine {
 
@@ -78,14 +79,7 @@ Tensor checked(const Checkpoint& checkpoint, const std::string& name, const Tens
 }
 
 /// Gives a tensor of a module its values, on the device of this thread's LoadDevice.
-void place(Tensor& tensor, const Tensor& values) {
-  const Tensor there = values.to(detail::load_device());
-  if (there.is_meta()) {  // set_data leads from a device to another, not to the one without values
-    tensor.unsafeGetTensorImpl()->shallow_copy_from(there.getIntrusivePtr());
-  } else {
-    tensor.set_data(there);
-  }
-}
+void place(Tensor& tensor, const Tensor& values) { detail::set_values(tensor, values.to(detail::load_device())); }
 
 }  // namespace
 

@@ -294,6 +294,15 @@ TEST(Fit, WhatDoesNotFitIsASentence) {
   EXPECT_NE(changed([](FitOptions& o) { o.network.num_heads = 3; }).find("num_heads 3"), std::string::npos);
 }
 
+TEST(Fit, ADeviceThatIsNotThereIsRefused) {
+  FitOptions options = small();
+  options.device = torch::Device(torch::kCUDA, 100);
+  EXPECT_EQ(refusal<std::runtime_error>([&] { trine::train::fit(labelled(), options); }).find("[LoadDevice] wanted a"),
+            0);
+  options.device = torch::kCPU;
+  expect_same(trine::train::fit(labelled(), options).model, trine::train::fit(labelled(), small()).model);
+}
+
 TEST(Fit, RanksCountTiesAgainst) {
   const Tensor scores = torch::tensor({{0.5f, 0.5f, 0.1f}, {0.1f, 0.2f, 0.9f}, {0.0f, 0.0f, 0.0f}});
   const Tensor right = torch::tensor({{1, 0, 0}, {0, 1, 1}, {0, 0, 1}}).to(torch::kBool);

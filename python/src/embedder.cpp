@@ -99,6 +99,7 @@ torch::Tensor video_probabilities(const Embedder& self, const py::object& video,
 
 void bind_embedder(py::module_& m) {
   m.def("default_model_directory", &default_model_directory);
+  m.def("device", [](const std::string& name) { return device(name).str(); });
 
   py::class_<Embedder>(m, "Embedder")
       .def_static(

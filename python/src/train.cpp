@@ -1,3 +1,4 @@
+#include "trine/device.h"
 #include "trine/train/fit.h"
 #include "trine/train/loss.h"
 #include "trine/train/sampler.h"
@@ -201,6 +202,7 @@ FitOptions fit_options(const py::dict& given) {
   take("modality_dropout", o.modality_dropout);
   take("patience", o.patience);
   take("seed", o.seed);
+  if (!given["device"].is_none()) o.device = device(given["device"].cast<std::string>());
   for (const auto& name : given["tune"].cast<std::vector<std::string>>()) o.tune.push_back(modality(name));
   take("tower_learning_rate", o.tower_learning_rate);
   take("tune_blocks", o.tune_blocks);

@@ -221,6 +221,7 @@ class Transcriber:
 
 # embedder
 def default_model_directory() -> Path: ...
+def device(name: str) -> str: ...
 
 class Embedder:
     @staticmethod

@@ -431,6 +431,7 @@ def fit(
     balance: str = "none",
     patience: int = 0,
     seed: int = 0,
+    device: str | torch.device | None = None,
     tune: str | Sequence[str] = (),
     tower_learning_rate: float = 2e-5,
     tune_blocks: int = 0,
@@ -445,7 +446,9 @@ def fit(
     labels; "rank" them by the vectors of their texts, or by `label_vectors` (labels, D) in the order of the sorted
     labels; "align" modalities by contrast, with samples of one id as positives. `embedder`, `features`: the model and the
     folder of `FeatureStore`, for manifests. `modality_dropout` and `balance` ("none", "up", "down"): see `ModalityDropout`
-    and `BalancedSampler`. `patience`: epochs without a better validation after which to stop, 0: never.
+    and `BalancedSampler`. `patience`: epochs without a better validation after which to stop, 0: never. `device`: where
+    the fusion and the head learn ("cuda", "auto"; as at `Embedder`), by default where the embedder computes, and without
+    one the CPU; an embedder that is loaded here computes there too. The model comes back on the CPU.
 
     `tune` names towers ("image", "text", "audio") that are trained too, at most at `tower_learning_rate`: a copy of the
     embedder, which the result and "embedder" in the `folder` then hold; it needs samples and a folder. `tune_blocks`: only
@@ -456,7 +459,8 @@ def fit(
     ends in the same weights, bit for bit, and one that had ended is not run again. Everything random follows `seed`;
     torch's own random numbers are left as they are. Ctrl-C ends the training.
 
-    ValueError for options and data that do not fit; RuntimeError for files and for a folder of another training.
+    ValueError for options and data that do not fit; RuntimeError for files, for a folder of another training and for a
+    device that is not there.
 
     >>> x = torch.eye(2).repeat(20, 1)
     >>> data = trine.train.Dataset({"text": x}, labels=["a", "b"] * 20, splits=["train"] * 30 + ["val"] * 10)
@@ -469,16 +473,18 @@ def fit(
         if key not in ("data", "embedder", "features", "show_progress_bar", "folder")
     }
     options["folder"] = None if folder is None else _inputs.path(folder)
+    options["device"] = None if device is None else str(device)
     options["tune"] = [tune] if isinstance(tune, str) else list(tune)
     progress = _Line("training") if show_progress_bar else None
     if isinstance(data, Dataset):
         steps = _steps(data.features, data.masks)
         names = (_texts(data.labels), _texts(data.ids), list(data.splits or []))
         return _fit_of(_trine.fit(*steps, *names, options, progress))
+    embedder = Embedder(device=device or "cpu") if embedder is None else embedder
     store = FeatureStore(embedder, folder=features)
     embedding = _Line("embedding") if show_progress_bar else None
     result, skipped = _trine.fit_samples(store._store, _samples(data), options, progress, embedding)
-    tuned = Embedder(_tuned(options["folder"])) if options["tune"] else None
+    tuned = Embedder(_tuned(options["folder"]), device=embedder.device) if options["tune"] else None
     return _fit_of(result, skipped, tuned)
 
 

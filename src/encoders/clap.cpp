@@ -348,7 +348,8 @@ class ClapStage : public torch::nn::Module {
     if (stage + 1 == config.depths.size()) return;
     const std::int64_t dim = config.width(stage);
     norm_ = register_at(*this, "downsample.norm", LayerNorm(4 * dim, kNormEps));
-    reduction_ = register_at(*this, "downsample.reduction", Linear(4 * dim, 2 * dim, /*with_bias=*/false));
+    const Linear reduction = Linear(4 * dim, 2 * dim, /*with_bias=*/false);
+    reduction_ = InferenceLinear({register_at(*this, "downsample.reduction", reduction)});
   }
 
   Tensor forward(const Tensor& input) const {
@@ -357,13 +358,13 @@ class ClapStage : public torch::nn::Module {
     if (reduction_.is_empty()) return x;
     // the first two neighbours are of the left column
     const Tensor neighbours = x.unflatten(1, {-1, 2}).unflatten(3, {-1, 2}).permute({0, 1, 3, 4, 2, 5}).flatten(3);
-    return reduction_->forward(norm_->forward(neighbours));
+    return reduction_.forward(norm_->forward(neighbours));
   }
 
  private:
   std::vector<std::shared_ptr<Block>> blocks_;
   LayerNorm norm_{nullptr};
-  Linear reduction_{nullptr};
+  InferenceLinear reduction_;  ///< empty: the last stage
 };
 
 }  // namespace detail

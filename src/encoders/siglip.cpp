@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "detail/error.h"
+#include "encoders/attention_pool.h"
 #include "encoders/config.h"
 #include "encoders/towers.h"
 
@@ -123,28 +124,41 @@ SiglipConfig SiglipConfig::load(const std::filesystem::path& config_json) {
   return config;
 }
 
-SiglipHeadImpl::SiglipHeadImpl(const TransformerConfig& config)
-    : heads_(config.num_attention_heads), activation_(config.hidden_act) {
+namespace detail {
+
+/// naflex: a linear layer over the numbers of a patch, row by row, with the channels innermost.
+class SiglipFlatPatches : public LinearImpl {
+ public:
+  SiglipFlatPatches(std::int64_t in, std::int64_t out) : LinearImpl(in, out), packed_({{weight, bias}}) {}
+  Tensor forward(const Tensor& flat) const { return packed_.forward(flat); }
+
+ private:
+  InferenceLinear packed_;
+};
+
+}  // namespace detail
+
+namespace {
+
+std::shared_ptr<detail::AttentionPool> make_head(const TransformerConfig& config) {
   const std::int64_t dim = config.hidden_size;
-  probe_ = register_parameter("probe", torch::empty({1, 1, dim}));
-  const auto attention = register_module("attention", std::make_shared<torch::nn::Module>());
-  in_weight_ = attention->register_parameter("in_proj_weight", torch::empty({3 * dim, dim}));
-  in_bias_ = attention->register_parameter("in_proj_bias", torch::empty({3 * dim}));
-  out_ = attention->register_module("out_proj", Linear(dim, dim));
-  norm_ = register_module("layernorm", LayerNorm(dim, config.layer_norm_eps));
-  const auto mlp = register_module("mlp", std::make_shared<torch::nn::Module>());
-  expand_ = mlp->register_module("fc1", Linear(dim, config.intermediate_size));
-  contract_ = mlp->register_module("fc2", Linear(config.intermediate_size, dim));
+  auto head = std::make_shared<detail::AttentionPool>();
+  head->heads = config.num_attention_heads;
+  head->activation = config.hidden_act;
+  head->latent = head->register_parameter("probe", torch::empty({1, 1, dim}));
+  const auto attention = head->register_module("attention", std::make_shared<torch::nn::Module>());
+  const Tensor weight = attention->register_parameter("in_proj_weight", torch::empty({3 * dim, dim}));
+  const Tensor bias = attention->register_parameter("in_proj_bias", torch::empty({3 * dim}));
+  head->query = detail::InferenceLinear({weight, bias}, 0, dim);
+  head->key_value = detail::InferenceLinear({weight, bias}, dim, 3 * dim);
+  head->out = detail::InferenceLinear({attention->register_module("out_proj", Linear(dim, dim))});
+  head->norm = head->register_module("layernorm", LayerNorm(dim, config.layer_norm_eps));
+  head->expand = detail::InferenceLinear({register_at(*head, "mlp.fc1", Linear(dim, config.intermediate_size))});
+  head->contract = detail::InferenceLinear({register_at(*head, "mlp.fc2", Linear(config.intermediate_size, dim))});
+  return head;
 }
 
-Tensor SiglipHeadImpl::forward(const Tensor& states) const {
-  const std::int64_t dim = probe_.size(2);
-  const Tensor query = torch::linear(probe_, in_weight_.slice(0, 0, dim), in_bias_.slice(0, 0, dim));
-  const auto rest = torch::linear(states, in_weight_.slice(0, dim), in_bias_.slice(0, dim)).chunk(2, -1);
-  const Tensor attended = self_attention(query.expand({states.size(0), 1, dim}), rest[0], rest[1], heads_);
-  const Tensor x = out_->forward(attended.squeeze(1));
-  return x + contract_->forward(activate(expand_->forward(norm_->forward(x)), activation_));
-}
+}  // namespace
 
 SiglipVisionImpl::SiglipVisionImpl(const SiglipVisionConfig& config) : config_(config) {
   const TransformerConfig& transformer = config.transformer;
@@ -153,13 +167,14 @@ SiglipVisionImpl::SiglipVisionImpl(const SiglipVisionConfig& config) : config_(c
   if (config.num_patches == 0) {
     patches_ = embeddings->register_module("patch_embedding", PatchEmbedding(dim, config.patch_size));
   } else {
+    const std::int64_t patch = 3 * config.patch_size * config.patch_size;
     flat_patches_ =
-        embeddings->register_module("patch_embedding", Linear(3 * config.patch_size * config.patch_size, dim));
+        embeddings->register_module("patch_embedding", std::make_shared<detail::SiglipFlatPatches>(patch, dim));
   }
   positions_ = embeddings->register_module("position_embedding", Embedding(grid * grid, dim));
   encoder_ = register_module("encoder", Transformer(transformer, detail::kPairKeys));
   post_norm_ = register_module("post_layernorm", LayerNorm(dim, transformer.layer_norm_eps));
-  head_ = register_module("head", SiglipHead(transformer));
+  head_ = register_module("head", make_head(transformer));
 }
 
 Tensor SiglipVisionImpl::embed(const Tensor& pixels) const {
@@ -172,7 +187,6 @@ Tensor SiglipVisionImpl::embed(const Tensor& pixels) const {
   if (rows * columns == 0 || rows * patch != pixels.size(2) || columns * patch != pixels.size(3)) {
     detail::bad_argument("encode", "pixels of shape ", pixels.sizes(), ", wanted sides in whole patches of ", patch);
   }
-  // naflex flattens a patch row by row, with the channels innermost
   const Tensor flat = pixels.view({-1, 3, rows, patch, columns, patch})
                           .permute({0, 2, 4, 3, 5, 1})
                           .reshape({pixels.size(0), rows * columns, -1});

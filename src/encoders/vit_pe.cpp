@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "detail/error.h"
+#include "encoders/attention_pool.h"
 #include "encoders/config.h"
 #include "encoders/rotation.h"
 #include "encoders/towers.h"
@@ -201,23 +202,23 @@ VitPeConfig read_vit_pe(const Json& json) {
 
 }  // namespace detail
 
-VitPePoolImpl::VitPePoolImpl(const VitPeConfig& config) : heads_(config.attn_pool_num_heads) {
-  const std::int64_t dim = config.transformer.hidden_size;
-  latent_ = register_parameter("latent", torch::empty({1, 1, dim}));
-  query_ = register_module("q", Linear(dim, dim));
-  key_value_ = register_module("kv", Linear(dim, 2 * dim));
-  out_ = register_module("proj", Linear(dim, dim));
-  norm_ = register_module("norm", LayerNorm(dim, config.transformer.layer_norm_eps));
-  expand_ = register_at(*this, "mlp.fc1", Linear(dim, config.attn_pool_hidden));
-  contract_ = register_at(*this, "mlp.fc2", Linear(config.attn_pool_hidden, dim));
+namespace {
+
+std::shared_ptr<detail::AttentionPool> make_pool(const VitPeConfig& config) {
+  const std::int64_t dim = config.transformer.hidden_size, hidden = config.attn_pool_hidden;
+  auto pool = std::make_shared<detail::AttentionPool>();
+  pool->heads = config.attn_pool_num_heads;
+  pool->latent = pool->register_parameter("latent", torch::empty({1, 1, dim}));
+  pool->query = detail::InferenceLinear({pool->register_module("q", Linear(dim, dim))});
+  pool->key_value = detail::InferenceLinear({pool->register_module("kv", Linear(dim, 2 * dim))});
+  pool->out = detail::InferenceLinear({pool->register_module("proj", Linear(dim, dim))});
+  pool->norm = pool->register_module("norm", LayerNorm(dim, config.transformer.layer_norm_eps));
+  pool->expand = detail::InferenceLinear({register_at(*pool, "mlp.fc1", Linear(dim, hidden))});
+  pool->contract = detail::InferenceLinear({register_at(*pool, "mlp.fc2", Linear(hidden, dim))});
+  return pool;
 }
 
-Tensor VitPePoolImpl::forward(const Tensor& states) const {
-  const Tensor query = query_->forward(latent_).expand({states.size(0), 1, -1});
-  const auto rest = key_value_->forward(states).chunk(2, -1);
-  const Tensor x = out_->forward(self_attention(query, rest[0], rest[1], heads_).squeeze(1));
-  return x + contract_->forward(torch::gelu(expand_->forward(norm_->forward(x))));
-}
+}  // namespace
 
 VitPeImpl::VitPeImpl(const VitPeConfig& config)
     : config_(config), rotation_(detail::on(detail::load_device(), make_rotation(config))) {
@@ -231,7 +232,7 @@ VitPeImpl::VitPeImpl(const VitPeConfig& config)
   blocks_ = Transformer(transformer, keys_of(config.layer_scale));
   for (const auto& child : blocks_->named_children()) register_module(child.key(), child.value());  // "blocks"
   if (config.post_transformer_norm) norm_ = register_module("norm", LayerNorm(dim, transformer.layer_norm_eps));
-  if (config.global_pool == "map") pool_ = register_module("attn_pool", VitPePool(config));
+  if (config.global_pool == "map") pool_ = register_module("attn_pool", make_pool(config));
   if (config.num_classes != 0) head_ = register_module("head", Linear(dim, config.num_classes));
 }
 
@@ -241,7 +242,7 @@ Tensor VitPeImpl::forward(const Tensor& pixels) const {
   if (config_.class_token) x = torch::cat({class_token_.expand({x.size(0), 1, -1}), x}, 1);
   x = blocks_->forward(pre_norm_->forward(x + positions_), /*causal=*/false, detail::on(x.device(), rotation_));
   if (!norm_.is_empty()) x = norm_->forward(x);
-  if (!pool_.is_empty()) {
+  if (pool_ != nullptr) {
     x = pool_->forward(x);
   } else if (config_.global_pool == "token") {
     x = x.select(1, 0);

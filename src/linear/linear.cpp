@@ -56,13 +56,18 @@ class InferenceLinear::State {
     precision_ = precision_of({in(), out_});
   }
 
+  State(Parameters layer, std::int64_t first, std::int64_t last)
+      : layers_{std::move(layer)}, first_(first), last_(last), out_(last - first) {
+    precision_ = precision_of({in(), out_});
+  }
+
   std::int64_t in() const { return layers_.front().first.numel() / layers_.front().first.size(0); }
   std::int64_t out() const { return out_; }
   Precision precision() const { return precision_; }
 
   Tensor plain(const Tensor& x) const {
     std::vector<Tensor> parts;
-    for (const auto& [weight, bias] : layers_) parts.push_back(torch::linear(x, matrix(weight), bias));
+    for (const auto& [weight, bias] : layers_) parts.push_back(torch::linear(x, rows(matrix(weight)), rows(bias)));
     return parts.size() == 1 ? parts.front() : torch::cat(parts, -1);
   }
 
@@ -82,15 +87,20 @@ class InferenceLinear::State {
   }
 
  private:
+  /// Of a weight's or a bias's outputs those that are wanted.
+  Tensor rows(const Tensor& x) const { return x.defined() && last_ != 0 ? x.slice(0, first_, last_) : x; }
+
   Tensor weight() const {
-    if (layers_.size() == 1) return matrix(layers_.front().first.detach());
+    if (layers_.size() == 1) return rows(matrix(layers_.front().first.detach()));
     std::vector<Tensor> weights;
     for (const auto& [weight, bias] : layers_) weights.push_back(matrix(weight.detach()));
     return torch::cat(weights);
   }
 
   Tensor bias() const {
-    if (layers_.size() == 1) return layers_.front().second.defined() ? layers_.front().second.detach() : Tensor();
+    if (layers_.size() == 1) {
+      return layers_.front().second.defined() ? rows(layers_.front().second.detach()) : Tensor();
+    }
     std::vector<Tensor> biases;
     for (const auto& [weight, bias] : layers_) {
       biases.push_back(bias.defined() ? bias.detach() : torch::zeros({weight.size(0)}));
@@ -99,6 +109,7 @@ class InferenceLinear::State {
   }
 
   std::vector<Parameters> layers_;
+  std::int64_t first_ = 0, last_ = 0;  ///< 0 and 0: all outputs
   std::int64_t out_ = 0;
   Precision precision_;
   mutable std::mutex mutex_;
@@ -114,6 +125,9 @@ InferenceLinear::InferenceLinear(const std::vector<Linear>& layers)
       }()) {}
 
 InferenceLinear::InferenceLinear(std::vector<Parameters> layers) : state_(std::make_shared<State>(std::move(layers))) {}
+
+InferenceLinear::InferenceLinear(Parameters layer, std::int64_t first, std::int64_t last)
+    : state_(std::make_shared<State>(std::move(layer), first, last)) {}
 
 Precision InferenceLinear::precision() const { return state_->precision(); }
 

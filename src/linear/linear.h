@@ -28,6 +28,8 @@ class InferenceLinear {
   InferenceLinear() = default;  ///< of no layer, until one is assigned
   explicit InferenceLinear(const std::vector<Linear>& layers);
   explicit InferenceLinear(std::vector<Parameters> layers);
+  /// Of a layer's outputs those from `first` to below `last`.
+  InferenceLinear(Parameters layer, std::int64_t first, std::int64_t last);
   bool is_empty() const { return state_ == nullptr; }
   Precision precision() const;  ///< fp32, bf16 or int8
 

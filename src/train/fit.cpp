@@ -12,7 +12,9 @@
 #include "detail/json.h"
 #include "detail/names.h"
 #include "detail/sha256.h"
+#include "place.h"
 #include "random_state.h"
+#include "set_values.h"
 #include "tensor_check.h"
 #include "train/tune.h"
 #include "trine/layers.h"
@@ -91,6 +93,13 @@ struct Part {
   Tensor samples;  ///< (N) int64: their numbers among all
 
   std::int64_t size() const { return targets.size(0); }
+  /// With its tensors on a device, but for the numbers of its samples.
+  Part on(torch::Device device) const {
+    Part there{.features = {}, .masks = {}, .targets = targets.to(device), .samples = samples};
+    for (const auto& [name, x] : features) there.features[name] = x.to(device);
+    for (const auto& [name, mask] : masks) there.masks[name] = mask.to(device);
+    return there;
+  }
   Part at(const Tensor& rows) const {
     Part some{.features = {},
               .masks = {},
@@ -158,17 +167,19 @@ Tensor loss_of(TaskModelImpl& model, const Part& part, const Prediction& predict
   return nothing;
 }
 
+/// By a model on any device of samples on the CPU; the prediction lies where the model does.
 Prediction predict_all(TaskModelImpl& model, const Features& features, const Features& masks, std::int64_t count) {
   const torch::NoGradGuard no_grad;
   const bool training = model.is_training();
+  const torch::Device device = model.parameters().front().device();
   model.eval();
   std::vector<Tensor> scores, vectors;
   std::map<std::string, std::vector<Tensor>> weights, each;
   for (std::int64_t first = 0; first < count; first += kPredictBatch) {
     const std::int64_t last = std::min(first + kPredictBatch, count);
     Features x, real;
-    for (const auto& [name, all] : features) x[name] = all.slice(0, first, last).to(torch::kFloat32);
-    for (const auto& [name, all] : masks) real[name] = all.slice(0, first, last);
+    for (const auto& [name, all] : features) x[name] = all.slice(0, first, last).to(device, torch::kFloat32);
+    for (const auto& [name, all] : masks) real[name] = all.slice(0, first, last).to(device);
     const Prediction part = model.forward(x, real);
     if (part.scores.defined()) scores.push_back(part.scores), vectors.push_back(part.vector);
     for (const auto& [name, w] : part.weights) weights[name].push_back(w);
@@ -236,7 +247,7 @@ std::string fingerprint(const Part& train, const Part& val, const FitOptions& o,
     for (const auto& [name, mask] : part->masks) sum.add(name), add(mask);
     add(part->targets);
   }
-  if (o.label_vectors.defined()) add(o.label_vectors.to(torch::kFloat32));
+  if (o.label_vectors.defined()) add(o.label_vectors.to(torch::kCPU, torch::kFloat32));
   const FusionOptions& n = model.network;
   for (const Modality modality : o.tune) sum.add("tune " + std::string(to_string(modality)));
   if (!o.tune.empty()) sum.add(Json::array({o.tower_learning_rate, o.tune_blocks, o.tower_batch}).dump());
@@ -267,13 +278,19 @@ std::string fingerprint(const Part& train, const Part& val, const FitOptions& o,
   return detail::hex(sum.finish());
 }
 
-/// A training under way.
+/// A training under way. Samples, towers' vectors, checkpoints and the result lie on the CPU; the model, what it is
+/// given of a batch, losses and the optimiser's state lie on the device.
 class Run {
  public:
   /// `towers`: those that are trained too; null: none.
   Run(const Part& train, const Part& val, const FitOptions& options, const TaskModelOptions& model,
-      const TunedTowers* towers)
-      : train_(train), val_(val), options_(options), towers_(towers), id_(fingerprint(train, val, options, model)) {
+      const TunedTowers* towers, torch::Device device)
+      : train_(train),
+        val_(val),
+        options_(options),
+        towers_(towers),
+        device_(device),
+        id_(fingerprint(train, val, options, model)) {
     torch::manual_seed(seed_of(options.seed, 0));
     model_ = TaskModel(model);
     all_ = model_.ptr();
@@ -283,6 +300,7 @@ class Run {
       all_->register_module("towers", towers->module());
     }
     if (options.task == Task::rank) model_->set_label_vectors(options.label_vectors);
+    for (auto& [name, tensor] : state_dict(*model_)) detail::set_values(tensor, tensor.detach().to(device));
     const std::vector<std::int64_t> groups = options.balance == Balance::none
                                                  ? std::vector<std::int64_t>(static_cast<std::size_t>(train.size()), 0)
                                                  : groups_of(present(train.masks));
@@ -347,6 +365,7 @@ class Run {
     batch.features = std::move(kept.features);
     batch.masks = std::move(kept.masks);
     if (towers_ != nullptr) towers_->embed(batch.features, batch.masks, batch.samples, /*gradients=*/true);
+    batch = batch.on(device_);
     const Tensor loss = loss_of(*model_, batch, model_->forward(batch.features, batch.masks), options_);
     trainer.step(loss);
     return loss.item<double>();
@@ -358,8 +377,9 @@ class Run {
       Features features = val_.features;
       if (towers_ != nullptr) towers_->embed(features, val_.masks, val_.samples, /*gradients=*/false);
       const Prediction prediction = predict_all(*model_, features, val_.masks, val_.size());
-      log.val_loss = loss_of(*model_, val_, prediction, options_).item<double>();
-      log.val_top1 = top1_of(val_, prediction);
+      const Part asked = Part{.features = {}, .masks = val_.masks, .targets = val_.targets, .samples = {}}.on(device_);
+      log.val_loss = loss_of(*model_, asked, prediction, options_).item<double>();
+      log.val_top1 = top1_of(asked, prediction);
     }
     history_.push_back(log);
     write_log();
@@ -369,7 +389,9 @@ class Run {
     if (!better) return;
     best_epoch_ = log.epoch;
     best_.clear();
-    for (const auto& [name, tensor] : state_dict(*all_)) best_.emplace(name, tensor.detach().clone());
+    for (const auto& [name, tensor] : state_dict(*all_)) {
+      best_.emplace(name, tensor.detach().to(torch::kCPU, tensor.scalar_type(), false, /*copy=*/true));
+    }
   }
 
   void write_log() const {
@@ -409,23 +431,22 @@ class Run {
   FitResult result() {
     const torch::NoGradGuard no_grad;
     copy_weights(*all_, best_);
+    TaskModelOptions named = model_->options();
     std::optional<Embedder> embedder;
     if (towers_ != nullptr) {
       const std::filesystem::path folder = options_.folder / kEmbedder;
       towers_->save(folder);
       embedder = load_beside(towers_->model(), folder);
-      TaskModelOptions named = model_->options();
       named.embedder = embedder->fingerprint();
-      TaskModel same(named);
-      copy_weights(*same, state_dict(*model_));
-      model_ = same;
     }
-    model_->eval();
+    TaskModel kept(named);
+    copy_weights(*kept, state_dict(*model_));
+    kept->eval();
     if (!options_.folder.empty()) {
       write_log();
-      model_->save(options_.folder);
+      kept->save(options_.folder);
     }
-    return {.model = model_,
+    return {.model = kept,
             .history = history_,
             .best_epoch = best_epoch_,
             .stopped_early = stopped(),
@@ -436,6 +457,7 @@ class Run {
   const Part& val_;
   const FitOptions& options_;
   const TunedTowers* towers_;
+  torch::Device device_;
   std::string id_;
   TaskModel model_{nullptr};
   std::shared_ptr<torch::nn::Module> all_;  ///< the model, with the towers where some are tuned
@@ -450,8 +472,13 @@ class Run {
 FitResult fit_data(const Dataset& data, const FitOptions& options, const std::string& embedder,
                    const TunedTowers* towers) {
   check_options(options);
-  data.check();
+  const torch::Device device = options.device.value_or(detail::load_device());
+  const LoadDevice scope(device);  // refuses one that is not here
   Dataset split = data;
+  for (Features* some : {&split.features, &split.masks}) {
+    for (auto& [name, x] : *some) x = x.defined() ? x.to(torch::kCPU) : x;
+  }
+  split.check();
   if (split.splits.empty()) split.splits.assign(static_cast<std::size_t>(data.size()), Split::train);
   const Dataset train_data = split.of(Split::train);
   if (train_data.size() == 0) detail::bad_argument(kWho, "there is no train sample");
@@ -479,7 +506,7 @@ FitResult fit_data(const Dataset& data, const FitOptions& options, const std::st
     detail::bad_argument(kWho, "no two train samples have the same two modalities: there is nothing to align");
   }
   const detail::RandomState untouched;
-  return Run(train, val, options, model, towers).finish();
+  return Run(train, val, options, model, towers, device).finish();
 }
 
 }  // namespace
@@ -498,6 +525,7 @@ FitResult fit(const Dataset& data, const FitOptions& options) {
 
 FitResult fit(FeatureStore& store, const std::vector<Sample>& samples, FitOptions options,
               std::vector<SkippedInput>* skipped, const std::function<void(std::int64_t, std::int64_t)>& embedding) {
+  if (!options.device) options.device = store.embedder().device();
   std::optional<TunedTowers> towers;
   if (!options.tune.empty()) {
     check_options(options);  // before anything is embedded
@@ -523,7 +551,14 @@ Tensor ranks(const Tensor& scores, const Tensor& right) {
 }
 
 Prediction predict(TaskModel& model, const Dataset& data) {
-  return predict_all(*model, data.features, data.masks, data.size());
+  Prediction made = predict_all(*model, data.features, data.masks, data.size());
+  for (Tensor* one : {&made.scores, &made.vector}) {
+    if (one->defined()) *one = one->to(torch::kCPU);
+  }
+  for (Features* some : {&made.weights, &made.vectors}) {
+    for (auto& [name, x] : *some) x = x.to(torch::kCPU);
+  }
+  return made;
 }
 
 Tensor id_numbers(const Dataset& data) {

@@ -53,17 +53,17 @@ std::vector<torch::optim::OptimizerParamGroup> optimiser_groups(const std::vecto
 
 /// torch's clip_grad_norm_, which wants all gradients on one device: here a tower may lie on another than what follows
 /// it.
-void clip_gradients(std::vector<Tensor> parameters, double most) {
+void clip_gradients(const std::vector<Tensor>& parameters, double most) {
   using torch::nn::utils::clip_grad_norm_;
   constexpr double kUnclipped = std::numeric_limits<double>::infinity();
-  const auto middle = std::stable_partition(parameters.begin(), parameters.end(),
-                                            [](const Tensor& parameter) { return parameter.is_cpu(); });
-  const std::vector<Tensor> here(parameters.begin(), middle), there(middle, parameters.end());
-  if (here.empty() || there.empty()) {
+  std::map<std::string, std::vector<Tensor>> by_device;
+  for (const Tensor& parameter : parameters) by_device[parameter.device().str()].push_back(parameter);
+  if (by_device.size() == 1) {
     clip_grad_norm_(parameters, most);
     return;
   }
-  const double norm = std::hypot(clip_grad_norm_(here, kUnclipped), clip_grad_norm_(there, kUnclipped));
+  double norm = 0;
+  for (const auto& [device, some] : by_device) norm = std::hypot(norm, clip_grad_norm_(some, kUnclipped));
   const double share = std::min(1.0, most / (norm + 1e-6));
   for (const Tensor& parameter : parameters) {
     if (parameter.grad().defined()) parameter.grad().mul_(share);

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 DIM = 32  # of the tiny model
@@ -165,6 +167,55 @@ def make_tiny_bert(directory):
     (directory / "tokenizer.json").write_text(tokenizer, encoding="utf-8")
     save_safetensors(directory / "model.safetensors", tensors)
     return directory
+
+
+class Devices(TorchDispatchMode):
+    """While one lives: the operators that got tensors of two devices, and how many got one of the meta device."""
+
+    MOVES = (torch.ops.aten._to_copy, torch.ops.aten.to, torch.ops.aten.copy_)
+
+    def __init__(self):
+        super().__init__()
+        self.mixed, self.count = set(), 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim() > 0]
+        devices = {x.device.type for x in given}  # a number may come from the CPU
+        self.count += "meta" in devices
+        if len(devices) > 1 and func.overloadpacket not in self.MOVES:
+            self.mixed.add(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+class Elsewhere(Devices):
+    """The meta device as one that holds ones: what is read from it lets a training go on."""
+
+    COPIES = (torch.ops.aten._to_copy, torch.ops.aten.to)
+
+    def __init__(self, most=None):
+        """`most`: operators after which Stop is raised."""
+        super().__init__()
+        self.most = most
+
+    class Stop(Exception):
+        pass
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if self.most is not None and self.count >= self.most:
+            raise Elsewhere.Stop
+        x = next((x for x in args if isinstance(x, torch.Tensor)), torch.empty(0))
+        if func is torch.ops.aten.all.default and x.is_meta:
+            return torch.tensor(True)
+        if func is torch.ops.aten._local_scalar_dense.default and x.is_meta:
+            return {torch.bool: False, torch.int64: 4}.get(x.dtype, 1.0)
+        wanted = (*args, (kwargs or {}).get("device"))
+        if func.overloadpacket in self.COPIES and x.is_meta and torch.device("cpu") in wanted:
+            return torch.ones(x.shape, dtype=(kwargs or {}).get("dtype") or x.dtype)
+        if func is torch.ops.aten.copy_.default and args[1].is_meta and not x.is_meta:
+            return x.fill_(1)
+        if func is torch.ops.aten.nonzero.default and x.is_meta:
+            return torch.empty((x.numel(), x.ndim), dtype=torch.int64, device="meta")
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN
+from conftest import GOLDEN, Elsewhere
 
 from trine import _trine, bench
-from trine.bench import encoders, inputs, peers, race, report
+from trine.bench import encoders, growth, inputs, peers, race, report
 
 TINY = ["--rounds", "1", "--threads", "1", "--clock", "cpu"]
 NOBODY = ["--peers", "torch.compile"]  # names none that the parts below would run
@@ -20,9 +20,13 @@ NOBODY = ["--peers", "torch.compile"]  # names none that the parts below would r
 def no_ceilings(monkeypatch):
     """Large products of matrices are no part of what is tested."""
     monkeypatch.setattr(race.Ceilings, "SIZE", 32)
-    monkeypatch.setattr(race, "bandwidth", lambda clock: 10.0)
+    monkeypatch.setattr(race, "bandwidth", lambda clock, device: 10.0)
     monkeypatch.setattr(race, "LONG_ENOUGH", 0.001)
     monkeypatch.setattr(peers, "_importable", lambda module: module in ("torch", "PIL"))
+
+
+CPU = torch.device("cpu")
+META = torch.device("meta")
 
 
 def table_of(printed, title):
@@ -81,6 +85,44 @@ def test_a_race_runs_everyone_equally_often_and_turns_the_order():
     assert len({calls.count(name) for name in "abc"}) == 1
     order = [calls[i] for i in range(1, len(calls)) if calls[i] != calls[i - 1]]
     assert "".join(order[-8:]).endswith("bcacab"[-3:])  # the third round begins with the third
+
+
+def test_the_clock_waits_for_a_gpu(monkeypatch):
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
+    gpu = torch.device("cuda", 1)
+    seconds = race.Race(2, "wall", 1, gpu).run("test", {n: lambda: waits.append("call") for n in "ab"})
+    assert all(len(of) == 2 for of in seconds.values())
+    assert waits[2] == gpu and waits[-1] == gpu  # after the two first calls, which no clock sees
+    for begin, end in zip([i for i, w in enumerate(waits) if w == gpu][::2], [i for i, w in enumerate(waits) if w == gpu][1::2]):
+        assert set(waits[begin + 1 : end]) == {"call"}
+    with pytest.raises(ValueError, match=r"^\[bench\] wanted --clock wall on cuda:1, got cpu"):
+        race.Race(2, "cpu", 1, gpu)
+    waits.clear()
+    race.Race(1, "wall", 1).run("test", {"a": lambda: None})
+    assert waits == []
+
+
+def test_ceilings_of_a_device():
+    ceilings = race.Ceilings(META)
+    assert ceilings.size > race.Ceilings.SIZE and list(ceilings.ways) == ["fp32", "bf16", "fp16"]
+    assert [way().dtype for (way,) in ceilings.ways.values()] == [torch.float32, torch.bfloat16, torch.float16]
+    assert ceilings.rate(1.0) == pytest.approx(2e-9 * ceilings.size**3)
+
+
+def test_networks_of_theirs_are_placed():
+    network = torch.nn.Linear(3, 2)
+    wanted = peers.Peers(["torch.compile"])
+    (name, here, move), (compiled, *_) = peers.placed("theirs", network, wanted, CPU)
+    assert (name, compiled) == ("theirs", "torch.compile") and here is network
+    assert move(torch.ones(1)).dtype == torch.float32
+    placed = list(peers.placed("theirs", network, wanted, META))
+    kinds = {"": torch.float32, " bf16": torch.bfloat16, " fp16": torch.float16}
+    assert [name for name, *_ in placed] == [n + kind for kind in kinds for n in ("theirs", "torch.compile")]
+    for (_, there, move), dtype in zip(placed[::2], kinds.values()):
+        x = there(move(torch.ones(1, 3)))
+        assert x.is_meta and x.dtype == dtype and move(torch.ones(1, dtype=torch.int64)).dtype == torch.int64
+    assert network.weight.device == CPU and network.weight.dtype == torch.float32
 
 
 def test_ratios_are_of_the_same_round():
@@ -167,6 +209,42 @@ def test_a_tower_of_pictures(no_ceilings, capsys):
     assert table_of(capsys.readouterr().out, "vit, image")["rows"][0]["batch"] == "2"
 
 
+def test_encoders_on_a_device(no_ceilings, monkeypatch, tiny_directory, capsys):
+    """On torch's meta device, which has no values: nothing is made on the CPU that should be there."""
+    pytest.importorskip("transformers", reason="needs transformers, the reference")
+    known = ("transformers", "onnxruntime", "onnx", "openvino")
+    monkeypatch.setattr(peers, "_importable", lambda module: module in known)
+    options = ["--device", "meta", "--rounds", "1", "--threads", "1", "--json", "--batches", "1,2"]
+    vit = GOLDEN / "vision" / "vit"
+    for title, folder in ((f"{tiny_directory.name}, text", tiny_directory), ("vit, image", vit)):
+        with Elsewhere() as devices:
+            assert bench.main(["encoders", *options, "--model", str(folder)]) == 0
+        assert devices.mixed == set() and devices.count > 100
+        printed = capsys.readouterr().out
+        found = json.loads(printed)["conditions"]
+        assert found["device"] == "meta" and list(found["left out"]) == ["onnxruntime", "openvino"]
+        assert "on the CPU here, not on meta" in found["left out"]["openvino"]
+        names = [row["contestant"] for row in table_of(printed, title)["rows"] if row["batch"] == "2"]
+        assert names == ["transformers", "trine fp32", "trine bf16", "trine fp16"]
+
+
+def test_growth_on_a_device(no_ceilings, monkeypatch, tiny_directory, capsys):
+    monkeypatch.setattr(growth, "cached", lambda name: tiny_directory)
+    monkeypatch.setattr(peers, "_importable", lambda module: False)
+    options = ["--device", "meta", "--rounds", "1", "--threads", "1", "--json", "--items", "300"]
+    assert bench.main(["growth", *options]) == 0
+    titles = [table["title"] for table in json.loads(capsys.readouterr().out)["tables"]]
+    assert len(titles) == 2 and titles[0].startswith("Texts embedded") and titles[1].startswith("Texts of 8 to 512")
+
+
+def test_a_quick_run_compiles_only_what_is_named(no_ceilings, tiny_directory, monkeypatch, capsys):
+    monkeypatch.setattr(encoders, "measure", lambda *_: None)
+    quick = ["encoders", *TINY, "--json", "--quick", "--model", str(tiny_directory)]
+    for named, left_out in (([], True), (NOBODY, False)):
+        assert bench.main([*quick, *named]) == 0
+        assert ("torch.compile" in json.loads(capsys.readouterr().out)["conditions"]["left out"]) == left_out
+
+
 def test_growth(no_ceilings, encoders, capsys):  # noqa: F811: the fixture
     assert bench.main(["growth", *TINY, *NOBODY, "--json", "--items", "300", "--records", "2000"]) == 0
     printed = capsys.readouterr().out
@@ -189,6 +267,9 @@ def test_growth(no_ceilings, encoders, capsys):  # noqa: F811: the fixture
         ["--count", "9" * 30],
         ["--clock", "moon"],
         ["--clock", "cpu", "--threads", "2"],
+        ["search", "--device", "cpu"],
+        ["pictures", "--device", "auto"],
+        ["growth", "records", "--device", "cuda"],
         ["--recall", "2"],
         ["--dim", "0"],
     ],
@@ -209,13 +290,24 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
         (["search", "--peers", "nobody"], "[bench] There is no peer 'nobody'; known are transformers,"),
         (["search", "--peers", "faiss"], "[bench] faiss is not installed: pip install faiss-cpu."),
         (["pictures", "--out", "/dev/null/x"], "/dev/null/x"),
+        (["encoders", "--device", "gpu"], "wanted auto, cpu, cuda or cuda: and a number, got"),
+        (["encoders", "--device", "meta"], "[bench] wanted --clock wall on meta, got cpu"),
     ],
-    ids=["photos", "sentences", "model", "unknown peer", "missing peer", "out"],
+    ids=["photos", "sentences", "model", "unknown peer", "missing peer", "out", "device", "clock"],
 )
 def test_what_goes_wrong_is_a_sentence(no_ceilings, arguments, sentence, capsys):
     assert bench.main([*arguments, *TINY]) == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("[") and sentence in said
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_no_cuda_is_a_sentence_and_auto_is_the_cpu(no_ceilings, tiny_directory, capsys):
+    command = ["encoders", *TINY, *NOBODY, "--json", "--batches", "1", "--model", str(tiny_directory)]
+    assert bench.main([*command, "--device", "cuda"]) == 1
+    assert "this LibTorch finds no CUDA device" in capsys.readouterr().err
+    assert bench.main([*command, "--device", "auto"]) == 0
+    assert json.loads(capsys.readouterr().out)["conditions"]["device"] == "cpu"
 
 
 def test_help_begins_with_a_command(capsys):

@@ -1,13 +1,13 @@
 """Where encoders compute: the CPU by default, CUDA where there is any, and what is refused."""
 
+import json
 import shutil
 
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, make_picture, refused
+from conftest import GOLDEN, Devices, Elsewhere, make_picture, refused
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import trine
 
@@ -74,24 +74,6 @@ def test_the_program_takes_a_device(tiny_directory, run):
 
 
 # --- torch's meta device, which has shapes and no values: whatever is made on the CPU meets it in some operator
-
-
-class Devices(TorchDispatchMode):
-    """While one lives: the operators that got tensors of two devices, and how many got one of the meta device."""
-
-    MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
-
-    def __init__(self):
-        super().__init__()
-        self.mixed, self.count = set(), 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor) and x.dim() > 0]
-        devices = {x.device.type for x in given}  # a number may come from the CPU
-        self.count += "meta" in devices
-        if len(devices) > 1 and func not in self.MOVES:
-            self.mixed.add(str(func))
-        return func(*args, **(kwargs or {}))
 
 
 def folders(*below, suffix=""):
@@ -240,7 +222,89 @@ def test_learned_modules_say_where_they_make_a_tensor(name, module, run):
         assert factories.found == set()
 
 
+# --- training
+
+
+def learnable(count=40):
+    torch.manual_seed(2)
+    masks = {"image": torch.arange(count) % 5 != 4, "text": torch.arange(count) % 7 != 6}
+    features = {"image": torch.randn(count, 12), "text": torch.randn(count, 8)}
+    splits = ["train" if i % 10 < 7 else "val" for i in range(count)]
+    masks["text"] |= ~masks["image"]
+    return trine.train.Dataset(features, masks, ["ab"[i % 2] for i in range(count)], splits=splits)
+
+
+LEARNED = {"epochs": 3, "batch_size": 8, "hidden_dim": 16, "num_heads": 2, "ff_dim": 16, "out_dim": 5, "balance": "up"}
+TASKS = [("classify", "early"), ("classify", "late"), ("classify", "hybrid"), ("rank", "attention"), ("align", "attention")]
+
+
+def learned(task, fusion, **more):
+    if task == "rank":
+        more["label_vectors"] = torch.eye(2, 5)
+    return trine.train.fit(learnable(), task=task, fusion=fusion, **LEARNED, **more)
+
+
+@pytest.mark.parametrize("task, fusion", TASKS)
+def test_a_fusion_learns_where_it_is_told(task, fusion, tmp_path):
+    with Elsewhere() as devices:
+        result = learned(task, fusion, device="meta", folder=tmp_path)
+    assert devices.mixed == set() and devices.count > 500
+    assert len(result.history) == 3 and result.history[-1]["val_loss"] == 1.0
+    weights = result.model.state_dict()
+    assert weights and all(x.device.type == "cpu" and (x == 1).all() for x in weights.values())
+
+
+@pytest.mark.parametrize("task, fusion", TASKS[2:])
+def test_a_training_goes_on_on_another_device(task, fusion, tmp_path):
+    with Elsewhere() as whole:
+        learned(task, fusion, device="meta")
+    with pytest.raises(Elsewhere.Stop), Elsewhere(most=whole.count // 2):
+        learned(task, fusion, device="meta", folder=tmp_path, checkpoint_seconds=0)
+    assert (tmp_path / "checkpoint.safetensors").is_file() and not (tmp_path / "model.safetensors").exists()
+    result = learned(task, fusion, folder=tmp_path)
+    assert [line["epoch"] for line in result.history] == [1, 2, 3]
+    assert all(x.isfinite().all() and x.device.type == "cpu" for x in result.model.state_dict().values())
+
+
+def test_a_training_follows_its_embedder(tiny_directory, tmp_path):
+    lines = [{"text": f"{'good' if i % 2 else 'bad'} {i}", "label": "ab"[i % 2]} for i in range(16)]
+    (tmp_path / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    embedder = trine.Embedder(tiny_directory)
+    more = {"epochs": 1, "hidden_dim": 16, "num_heads": 2, "ff_dim": 16, "features": tmp_path / "vectors"}
+    trine.train.fit(tmp_path / "samples.jsonl", embedder=embedder, **more)  # keeps the vectors
+    for tune in ((), ("text",)):
+        with Elsewhere() as devices:
+            there = trine.Embedder(tiny_directory, device="meta")
+            folder = tmp_path / f"run{len(tune)}"
+            result = trine.train.fit(tmp_path / "samples.jsonl", embedder=there, tune=tune, folder=folder, **more)
+        assert devices.mixed == set() and devices.count > 100
+        assert result.embedder is None if not tune else result.embedder.device.type == "meta"
+
+
+def test_the_cpu_is_where_a_training_runs_by_default(tiny_directory):
+    default, told = learned("classify", "attention"), learned("classify", "attention", device="cpu")
+    assert all(torch.equal(x, told.model.state_dict()[name]) for name, x in default.model.state_dict().items())
+    with pytest.raises(ValueError, match=r"\[LoadDevice\] wanted auto, cpu, cuda or cuda: and a number, got \"gpu\""):
+        learned("classify", "attention", device="gpu")
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match=CPU_ONLY):
+            learned("classify", "attention", device="cuda")
+
+
 # --- CUDA
+
+
+@cuda
+def test_a_training_on_cuda_ends_near_the_cpus(tmp_path):
+    torch.manual_seed(1)
+    before = torch.cuda.get_rng_state()
+    here, there = (learned("rank", "hybrid", device=device, folder=tmp_path / device) for device in ("cpu", "cuda"))
+    assert torch.equal(torch.cuda.get_rng_state(), before)
+    assert abs(here.history[0]["loss"] - there.history[0]["loss"]) < 0.05  # dropout draws other numbers there
+    again = learned("rank", "hybrid", device="cuda", folder=tmp_path / "again")
+    for name, x in there.model.state_dict().items():
+        assert x.device.type == "cpu" and torch.allclose(x, again.model.state_dict()[name], atol=1e-5)
+    assert learned("rank", "hybrid", device="cpu", folder=tmp_path / "cuda").history == there.history  # it had ended
 
 
 @cuda

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 
 #include "trine/encoders/encoder.h"
 #include "trine/encoders/transformer.h"
@@ -40,24 +41,10 @@ struct TRINE_API SiglipConfig {
   static SiglipConfig load(const std::filesystem::path& config_json);
 };
 
-/// A learned query over all patches, then a feed-forward part with its residual. (N, T, dim) -> (N, dim)
-class TRINE_API SiglipHeadImpl : public torch::nn::Module {
- public:
-  explicit SiglipHeadImpl(const TransformerConfig& config);
-  torch::Tensor forward(const torch::Tensor& states) const;
-
- private:
-  std::int64_t heads_;
-  Activation activation_;
-  torch::Tensor probe_;
-  torch::Tensor in_weight_;  ///< of query, key and value
-  torch::Tensor in_bias_;
-  Linear out_{nullptr};
-  LayerNorm norm_{nullptr};
-  Linear expand_{nullptr};
-  Linear contract_{nullptr};
-};
-TORCH_MODULE(SiglipHead);
+namespace detail {
+class SiglipFlatPatches;
+struct AttentionPool;
+}  // namespace detail
 
 /// (N, 3, image_size, image_size), for naflex (N, 3, H, W) in whole patches -> (N, hidden_size)
 class TRINE_API SiglipVisionImpl : public torch::nn::Module {
@@ -69,12 +56,12 @@ class TRINE_API SiglipVisionImpl : public torch::nn::Module {
   torch::Tensor embed(const torch::Tensor& pixels) const;
 
   SiglipVisionConfig config_;
-  PatchEmbedding patches_{nullptr};  ///< of the fixed size
-  Linear flat_patches_{nullptr};     ///< of naflex
+  PatchEmbedding patches_{nullptr};                          ///< of the fixed size
+  std::shared_ptr<detail::SiglipFlatPatches> flat_patches_;  ///< of naflex
   Embedding positions_{nullptr};
   Transformer encoder_{nullptr};
   LayerNorm post_norm_{nullptr};
-  SiglipHead head_{nullptr};
+  std::shared_ptr<detail::AttentionPool> head_;
 };
 TORCH_MODULE(SiglipVision);
 

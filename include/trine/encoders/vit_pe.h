@@ -42,23 +42,9 @@ struct TRINE_API VitPeConfig {
   std::int64_t dim() const { return num_classes != 0 ? num_classes : transformer.hidden_size; }
 };
 
-/// A learned query over all tokens, then a feed-forward part with its residual. (N, T, dim) -> (N, dim)
-class TRINE_API VitPePoolImpl : public torch::nn::Module {
- public:
-  explicit VitPePoolImpl(const VitPeConfig& config);
-  torch::Tensor forward(const torch::Tensor& states) const;
-
- private:
-  std::int64_t heads_;
-  torch::Tensor latent_;
-  Linear query_{nullptr};
-  Linear key_value_{nullptr};
-  Linear out_{nullptr};
-  LayerNorm norm_{nullptr};
-  Linear expand_{nullptr};
-  Linear contract_{nullptr};
-};
-TORCH_MODULE(VitPePool);
+namespace detail {
+struct AttentionPool;
+}
 
 /// Learned positions, and angles of rows and columns. (N, 3, img_size, img_size) -> (N, dim)
 class TRINE_API VitPeImpl : public torch::nn::Module {
@@ -75,7 +61,7 @@ class TRINE_API VitPeImpl : public torch::nn::Module {
   LayerNorm pre_norm_{nullptr};
   Transformer blocks_{nullptr};
   LayerNorm norm_{nullptr};
-  VitPePool pool_{nullptr};
+  std::shared_ptr<detail::AttentionPool> pool_;
   Linear head_{nullptr};
 };
 TORCH_MODULE(VitPe);

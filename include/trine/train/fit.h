@@ -70,6 +70,8 @@ struct FitOptions {
   Balance balance = Balance::none;
   std::int64_t patience = 0;  ///< epochs without a better validation after which to stop; 0: all are run
   std::uint64_t seed = 0;
+  std::optional<torch::Device> device =
+      {};  ///< where it learns; without one the embedder's, of vectors the LoadDevice's
 
   std::vector<Modality> tune = {};    ///< towers that are trained too; only of samples, and with a folder
   double tower_learning_rate = 2e-5;  ///< theirs, in place of learning_rate
@@ -82,7 +84,8 @@ struct FitOptions {
 };
 
 struct FitResult {
-  TaskModel model{nullptr};  ///< of the best epoch on the validation split, without one of the last; in evaluation mode
+  /// Of the best epoch on the validation split, without one of the last; on the CPU, in evaluation mode.
+  TaskModel model{nullptr};
   std::vector<EpochLog> history;
   std::int64_t best_epoch = 0;
   bool stopped_early = false;
@@ -93,11 +96,12 @@ struct FitResult {
 ///
 /// Everything random depends on the seed and the number of the step, so a run that was killed and is started again with
 /// the same data, options, folder and number of threads ends in the same weights, bit for bit; one that had ended is
-/// not run again.
-/// Errors: std::invalid_argument for options out of range, data that do not fit (see Dataset::check), no train sample,
-/// a modality that none of these has; classify: a sample without a label, fewer than two labels, a label that train
-/// lacks; rank: the first two; align: fewer than two modalities or than two samples that have them. std::runtime_error
-/// for files and for a folder that holds another training. `tune` here is std::invalid_argument.
+/// not run again. A checkpoint lies on no device: a run that began on one may go on on another, and then ends in
+/// weights that differ by what the devices' arithmetic does. Errors: std::invalid_argument for options out of range,
+/// data that do not fit (see Dataset::check), no train sample, a modality that none of these has; classify: a sample
+/// without a label, fewer than two labels, a label that train lacks; rank: the first two; align: fewer than two
+/// modalities or than two samples that have them. std::runtime_error for files, for a folder that holds another
+/// training and for a device that is not there. `tune` here is std::invalid_argument.
 TRINE_API FitResult fit(const Dataset& data, const FitOptions& options = {});
 
 /// The same on the vectors of samples, with the vectors of the labels' own texts for `rank`. `skipped` and `embedding`:
@@ -115,7 +119,8 @@ TRINE_API FitResult fit(FeatureStore& store, const std::vector<Sample>& samples,
 /// scores (B, K), right (B, K) bool -> (B) int64
 TRINE_API torch::Tensor ranks(const torch::Tensor& scores, const torch::Tensor& right);
 
-/// What a model says of all samples, in evaluation mode and without gradients.
+/// What a model says of all samples, in evaluation mode and without gradients. It computes where it lies; the samples
+/// lie on the CPU, and so does the prediction.
 TRINE_API Prediction predict(TaskModel& model, const Dataset& data);
 
 /// Of each sample a number that those of the same id share: its id, else its label, else its own. -> (N) int64

@@ -2,6 +2,7 @@
 
     trine bench                             # all of it; peers that are not installed are named and left out
     trine bench encoders minilm --quick     # one encoder, in a minute or two
+    trine bench --device cuda               # encoders on a GPU, and what growing costs there
     trine bench --out results               # results/bench.md, bench.json and bench.svg too
     python -m trine.bench ...               # the same
 
@@ -12,7 +13,7 @@ ones, `--model` your checkpoint.
 Every round runs every contestant once, in another order each time; a figure is the median over the rounds with the least
 and the most, a ratio the median of the rounds' ratios. "x trine fp32" says how many times as fast ours in fp32 is as the
 row. "of fp32 ceiling" is the row's arithmetic, without padding, over what the machine did in a large fp32 product in the
-same rounds.
+same rounds. On a GPU the clock waits for it before it is read, and theirs compute in bf16 and fp16 too, as ours do.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ PARTS = {
     "search": ("exact", "graphs"),
     "growth": ("texts", "lengths", "records"),
 }
+# Those of which something computes on a GPU.
+ON_A_DEVICE = {"encoders": PARTS["encoders"], "growth": ("texts", "lengths")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,6 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"{options.part} has no {unknown[0]!r}, but {', '.join(known) or 'one work only'}")
     if options.model and (options.part not in (None, "encoders") or options.works):
         parser.error("--model goes with encoders and no works")
+    if options.device:
+        there = ON_A_DEVICE if options.part is None else ON_A_DEVICE.get(options.part)
+        if there is None or any(work not in there for work in options.works):
+            parser.error("--device goes with encoders and with texts and lengths of growth")
     if options.clock == "cpu" and options.threads != 1:
         parser.error("--clock cpu adds up all threads: give --threads 1 with it")
     return run("bench", lambda: _work(options))
@@ -61,6 +68,10 @@ def _parser() -> Parser:
     parser.add_argument(
         "--clock", choices=("wall", "cpu"), default="wall",
         help="cpu: the process's own time, for a machine that others use; takes --threads 1",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", metavar="NAME",
+        help="where encoders compute: cpu, cuda, cuda:1, or auto for CUDA where there is any; without it cpu",
     )  # fmt: skip
     parser.add_argument("--peers", metavar="NAME,...", help="these only; without it all that are installed")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
@@ -105,37 +116,44 @@ def _work(options: argparse.Namespace) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # no thread spins beside the next contestant
     import torch
 
+    from .. import _trine
     from . import encoders, growth, pictures, search
     from .peers import Peers
     from .race import Ceilings, Race, bandwidth, machine
     from .report import Report
 
     quick = options.quick
+    everything = PARTS if options.device is None else ON_A_DEVICE
+    options.device = torch.device(_trine.device(options.device or "cpu"))
     options.rounds = options.rounds or (3 if quick else 7)
     options.threads = options.threads or torch.get_num_threads()
     options.batches = options.batches or ([1, 8] if quick else [1, 8, 32])
     options.count = options.count or (20_000 if quick else 200_000)
     options.items = options.items or (1_000 if quick else 20_000)
     options.records = options.records or (10_000 if quick else 1_000_000)
-    options.peers = Peers(options.peers.split(",") if options.peers is not None else None)
-    if quick:
-        options.peers.leave_out("torch.compile")  # which takes minutes to compile
+    named = options.peers.split(",") if options.peers is not None else None
+    options.peers = Peers(named)
+    if quick and not named:
+        options.peers.leave_out("torch.compile", "compiling takes long; with its name in --peers it is there")
+    if options.device.type != "cpu":
+        for name in ("onnxruntime", "openvino"):
+            options.peers.leave_out(name, f"it computes on the CPU here, not on {options.device}")
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(options.threads)
 
-    race = Race(options.rounds, options.clock, options.threads)
-    found = Ceilings().measure(race.clock)
-    reading = bandwidth(race.clock)
+    race = Race(options.rounds, options.clock, options.threads, options.device)
+    found = Ceilings(options.device).measure(race.clock)
+    reading = bandwidth(race.clock, options.device)
     conditions: dict[str, Any] = {
-        "machine": machine(), "threads": options.threads, "clock": options.clock, "rounds": options.rounds,
-        "ceilings GF/s": found, "reading GB/s": reading,
-        "versions": options.peers.versions(), "missing": options.peers.missing,
+        "machine": machine(options.device), "device": str(options.device), "threads": options.threads,
+        "clock": options.clock, "rounds": options.rounds, "ceilings GF/s": found, "reading GB/s": reading,
+        "versions": options.peers.versions(), "missing": options.peers.missing, "left out": options.peers.left_out,
     }  # fmt: skip
     report = Report(conditions, _sentence(conditions), options.json)
 
-    parts = [options.part] if options.part else ["encoders"] if options.model else list(PARTS)
-    works = {part: options.works or PARTS[part] for part in parts}
+    parts = [options.part] if options.part else ["encoders"] if options.model else list(everything)
+    works = {part: options.works or everything[part] for part in parts}
     if quick and not options.part:
         works["encoders"] = ("minilm", "efficientnet")
     if "encoders" in parts:
@@ -168,9 +186,10 @@ def _save(report: Any, folder: Path | None) -> None:
 
 def _sentence(conditions: dict[str, Any]) -> str:
     ceilings = ", ".join(f"{name} {rate:.0f}" for name, rate in conditions["ceilings GF/s"].items())
-    missing = conditions["missing"]
+    missing, left_out = conditions["missing"], conditions["left out"]
     return (
         f"{conditions['machine']}; {conditions['threads']} thread(s), {conditions['clock']} time, {conditions['rounds']} "
         f"rounds. Ceilings: {ceilings} GF/s, reading {conditions['reading GB/s']:.1f} GB/s. {conditions['versions']}."
         + (f" Not installed: {', '.join(missing)}." if missing else "")
+        + "".join(f" {name} is left out: {why}." for name, why in left_out.items())
     )

@@ -24,11 +24,12 @@ from .. import fetch, verify
 from ..embedder import Embedder
 from ..encoder import load_encoder
 from . import inputs
-from .peers import Exported, Peers, quiet
+from .peers import Exported, Move, Peers, placed, quiet, types
 from .race import Ceilings, Race, ratio, spread
 from .report import Report
 
 PRECISIONS = ("fp32", "bf16", "int8", "auto")
+PRECISIONS_THERE = ("fp32", "bf16", "fp16")  # on another device; auto is one of them
 Run = Callable[[Any], Any]  # inputs of a batch -> (n, D)
 
 
@@ -49,7 +50,7 @@ def _texts(title: str, directory: Path, options: Namespace, folder: Path, *, rea
     sentences = _sentences(options)
     pool = sentences[:: max(1, len(sentences) // 300)][:300] if real else None
     if "transformers" not in options.peers:
-        yield Work(title, dict(_ours_texts(directory)), inputs.repeated(sentences), lambda batch: 0.0, pool)
+        yield Work(title, dict(_ours_texts(directory, options)), inputs.repeated(sentences), lambda batch: 0.0, pool)
         return
     with quiet():
         from transformers import AutoModel, AutoTokenizer
@@ -62,9 +63,9 @@ def _texts(title: str, directory: Path, options: Namespace, folder: Path, *, rea
         made = tokenizer(texts, padding=True, truncation=True, max_length=256, return_tensors=kind)
         return {key: made[key] for key in names}
 
-    def torch_run(model: Any) -> Run:
+    def torch_run(model: Any, there: Move) -> Run:
         def run(texts: list[str]) -> np.ndarray:
-            batch = tokens(texts, "pt")
+            batch = {name: there(x) for name, x in tokens(texts, "pt").items()}
             with torch.inference_mode():
                 return _pooled(model(**batch).last_hidden_state, batch["attention_mask"])
 
@@ -73,28 +74,31 @@ def _texts(title: str, directory: Path, options: Namespace, folder: Path, *, rea
     def exported_run(session: Any) -> Run:
         def run(texts: list[str]) -> np.ndarray:
             batch = {key: value.astype(np.int64) for key, value in tokens(texts, "np").items()}
-            return _pooled(session(**batch), batch["attention_mask"])
+            return _pooled(torch.from_numpy(session(**batch)), torch.from_numpy(batch["attention_mask"]))
 
         return run
 
-    contestants: dict[str, Run] = {"transformers": torch_run(network)}
-    if "torch.compile" in options.peers:
-        contestants["torch.compile"] = torch_run(torch.compile(network, dynamic=True))
+    theirs = placed("transformers", network, options.peers, options.device)
+    contestants: dict[str, Run] = {name: torch_run(model, there) for name, model, there in theirs}
     if real and "sentence-transformers" in options.peers:
         with quiet():
             from sentence_transformers import SentenceTransformer
 
-            model = SentenceTransformer(str(directory), device="cpu")
-        contestants["sentence-transformers"] = lambda texts: model.encode(
-            texts, batch_size=len(texts), show_progress_bar=False
-        )
+            models = {
+                suffix: SentenceTransformer(str(directory), device=str(options.device)).to(dtype)
+                for suffix, dtype in types(options.device).items()
+            }
+        for suffix, model in models.items():
+            contestants[f"sentence-transformers{suffix}"] = lambda texts, model=model: model.encode(
+                texts, batch_size=len(texts), show_progress_bar=False
+            )
     if _wants_onnx(options.peers):
         with quiet():
             eager = AutoModel.from_pretrained(directory, attn_implementation="eager").eval()
         kind = ("bert", network.config.num_attention_heads, network.config.hidden_size)
         exported = Exported(folder, _Hidden(eager, names), tokens(sentences[:2], "pt"), options.threads, kind=kind)
         contestants |= {name: exported_run(session) for name, session in exported.contestants(options.peers).items()}
-    contestants |= _ours_texts(directory)
+    contestants |= _ours_texts(directory, options)
 
     lengths = [len(ids) for ids in tokenizer(sentences, truncation=True, max_length=256)["input_ids"]]
     known = dict(zip(sentences, lengths))
@@ -113,9 +117,9 @@ def _texts(title: str, directory: Path, options: Namespace, folder: Path, *, rea
     yield Work(mixed, contestants, inputs.repeated(sentences), flop, pool)
 
 
-def _ours_texts(directory: Path) -> Iterator[tuple[str, Run]]:
-    for precision in _precisions(directory):
-        ours = Embedder(directory, precision=precision)
+def _ours_texts(directory: Path, options: Namespace) -> Iterator[tuple[str, Run]]:
+    for precision in _precisions(directory, options.device):
+        ours = Embedder(directory, precision=precision, device=options.device)
         yield f"trine {precision}", lambda texts, ours=ours: ours.embed_text(
             texts, batch_size=len(texts), convert_to_numpy=True
         )
@@ -132,10 +136,10 @@ class _Hidden(torch.nn.Module):
         return self.network(**dict(zip(self.names, values)), return_dict=True).last_hidden_state
 
 
-def _pooled(hidden: Any, mask: Any) -> np.ndarray:
+def _pooled(hidden: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
     """Mean over real tokens, of unit length."""
-    mask = np.asarray(mask, np.float32)[..., None]
-    return _unit((np.asarray(hidden) * mask).sum(1) / mask.sum(1))
+    mask = mask.to(hidden.dtype).unsqueeze(-1)
+    return _unit((hidden * mask).sum(1) / mask.sum(1))
 
 
 def minilm(options: Namespace, folder: Path) -> Iterator[Work]:
@@ -169,24 +173,23 @@ def vit(options: Namespace, folder: Path) -> Iterator[Work]:
         eager = ViTModel.from_pretrained(folder, add_pooling_layer=False, attn_implementation="eager").eval()
     pixels = torch.randn(64, 3, 224, 224)
 
-    def torch_run(model: Any) -> Run:
+    def torch_run(model: Any, there: Move) -> Run:
         def run(batch: torch.Tensor) -> np.ndarray:
             with torch.inference_mode():
-                return _unit(model(pixel_values=batch).last_hidden_state[:, 0])
+                return _unit(model(pixel_values=there(batch)).last_hidden_state[:, 0])
 
         return run
 
-    contestants: dict[str, Run] = {"transformers": torch_run(network)}
-    if "torch.compile" in options.peers:
-        contestants["torch.compile"] = torch_run(torch.compile(network, dynamic=True))
+    theirs = placed("transformers", network, options.peers, options.device)
+    contestants: dict[str, Run] = {name: torch_run(model, there) for name, model, there in theirs}
     if _wants_onnx(options.peers):
         exported = Exported(
             folder, _Hidden(eager, ["pixel_values"]), {"pixel_values": pixels[:2]}, options.threads, kind=("vit", 12, 768)
         )
         for name, session in exported.contestants(options.peers).items():
             contestants[name] = lambda batch, session=session: _unit(session(pixel_values=batch.numpy())[:, 0])
-    for precision in _precisions(folder):
-        ours = load_encoder(folder, precision=precision)
+    for precision in _precisions(folder, options.device):
+        ours = load_encoder(folder, precision=precision, device=options.device)
         contestants[f"trine {precision}"] = lambda batch, ours=ours: _unit(ours.encode(batch))
     yield Work("ViT-B/32, pixels to vector", contestants, lambda n: pixels[:n], lambda b: _flop(lambda: network(b)))
 
@@ -207,16 +210,15 @@ def efficientnet(options: Namespace, folder: Path) -> Iterator[Work]:
         def pixels(batch: list[Path]) -> torch.Tensor:
             return torch.stack([transform(Image.open(path).convert("RGB")) for path in batch])
 
-        def torch_run(model: Any) -> Run:
+        def torch_run(model: Any, there: Move) -> Run:
             def run(batch: list[Path]) -> np.ndarray:
                 with torch.inference_mode():
-                    return _unit(model(pixels(batch)))
+                    return _unit(model(there(pixels(batch))))
 
             return run
 
-        contestants["timm"] = torch_run(network)
-        if "torch.compile" in options.peers:
-            contestants["torch.compile"] = torch_run(torch.compile(network, dynamic=True))
+        theirs = placed("timm", network, options.peers, options.device)
+        contestants |= {name: torch_run(model, there) for name, model, there in theirs}
         if _wants_onnx(options.peers):
             static = [{"pixels": pixels([path]).numpy()} for path in paths[:32]]
             exported = Exported(folder, network, {"pixels": pixels(paths[:2])}, options.threads, static=static)
@@ -224,8 +226,8 @@ def efficientnet(options: Namespace, folder: Path) -> Iterator[Work]:
                 contestants[name] = lambda batch, session=session: _unit(session(pixels=pixels(batch).numpy()))
         one = _flop(lambda: network(pixels(paths[:1])))
         flop = lambda batch: one * len(batch)
-    for precision in _precisions(directory):
-        ours = Embedder(directory, precision=precision)
+    for precision in _precisions(directory, options.device):
+        ours = Embedder(directory, precision=precision, device=options.device)
         contestants[f"trine {precision}"] = lambda batch, ours=ours: ours.embed_image(
             batch, batch_size=len(batch), convert_to_numpy=True
         )
@@ -282,16 +284,15 @@ def _clips(title: str, directory: Path, options: Namespace, folder: Path, *, rea
         def mel(batch: list[np.ndarray]) -> np.ndarray:
             return np.asarray(extractor(batch, sampling_rate=rate, return_tensors="np")["input_features"])
 
-        def torch_run(model: Any) -> Run:
+        def torch_run(model: Any, there: Move) -> Run:
             def run(batch: list[np.ndarray]) -> np.ndarray:
                 with torch.inference_mode():
-                    return _unit(model(torch.from_numpy(mel(batch))).last_hidden_state.mean(1))
+                    return _unit(model(there(torch.from_numpy(mel(batch)))).last_hidden_state.mean(1))
 
             return run
 
-        contestants["transformers"] = torch_run(network)
-        if "torch.compile" in options.peers:
-            contestants["torch.compile"] = torch_run(torch.compile(network))
+        theirs = placed("transformers", network, options.peers, options.device, dynamic=None)
+        contestants |= {name: torch_run(model, there) for name, model, there in theirs}
         if _wants_onnx(options.peers):
             example = {"input_features": torch.from_numpy(mel(clips[:2]))}
             hidden = _Hidden(eager, ["input_features"])
@@ -301,8 +302,8 @@ def _clips(title: str, directory: Path, options: Namespace, folder: Path, *, rea
                 contestants[name] = lambda batch, session=session: _unit(session(input_features=mel(batch)).mean(1))
         one = _flop(lambda: network(torch.from_numpy(mel(clips[:1]))))
         flop = lambda batch: one * len(batch)
-    for precision in _precisions(directory):
-        ours = load_encoder(directory, precision=precision)
+    for precision in _precisions(directory, options.device):
+        ours = load_encoder(directory, precision=precision, device=options.device)
         contestants[f"trine {precision}"] = lambda batch, ours=ours: _unit(
             torch.stack([ours.encode((clip, rate)).mean(0) for clip in batch])
         )
@@ -315,10 +316,11 @@ def _clips(title: str, directory: Path, options: Namespace, folder: Path, *, rea
 def own(options: Namespace) -> Iterator[Work]:
     """A checkpoint's towers in each precision against transformers: prepared pixels, texts of one length, or a clip."""
     directory = options.model
-    loaded = {precision: load_encoder(directory, precision=precision) for precision in _precisions(directory)}
+    device = options.device
+    loaded = {name: load_encoder(directory, precision=name, device=device) for name in _precisions(directory, device)}
     _, text, audio = verify._towers(loaded["fp32"])
     window, rate = getattr(text, "max_tokens", 0), getattr(audio, "sample_rate", 0)
-    references = _references(directory, options.peers, window, rate)
+    references = _references(directory, options, window, rate)
     for position, modality in enumerate(("image", "text", "audio")):
         towers = {precision: verify._towers(encoder)[position] for precision, encoder in loaded.items()}
         if towers["fp32"] is None:
@@ -358,17 +360,18 @@ def _own_run(modality: str, tower: Any) -> Run:
     return lambda batch: _unit(tower.encode(batch))
 
 
-def _references(directory: Path, peers: Peers, window: int, rate: int) -> dict[str, Run]:
-    """Of the towers that `trine verify` has a reference for in transformers. `window`: tokens of a text; `rate`: in Hz."""
+def _references(directory: Path, options: Namespace, window: int, rate: int) -> dict[str, Run]:
+    """Of the towers that `trine verify` has a reference for in transformers, in fp32. `window`: tokens of a text; `rate`:
+    in Hz."""
     config = verify._config(directory) if (directory / "config.json").is_file() else {}
     family = verify.FAMILIES.get(config.get("model_type"))
-    if family is None or "transformers" not in peers:
+    if family is None or "transformers" not in options.peers:
         return {}
     found: dict[str, Run] = {}
     with quiet():
         import transformers as tf
 
-        network = family.load(tf, directory, config)
+        network = family.load(tf, directory, config).to(options.device)
         tokenizer = verify._tokenizer(tf, directory) if family.text else None
         padding = verify._padding(tf, directory, network) if family.text and family.padded else None
         extractor = tf.AutoFeatureExtractor.from_pretrained(directory) if family.audio else None
@@ -376,14 +379,15 @@ def _references(directory: Path, peers: Peers, window: int, rate: int) -> dict[s
     def texts(batch: list[str]) -> np.ndarray:
         ids = [torch.tensor(tokens) for tokens in tokenizer(batch, truncation=True, max_length=window).input_ids]
         with torch.inference_mode():
-            return _unit(family.text(network, torch.cat([verify._padded(i, padding) for i in ids])))
+            padded = torch.cat([verify._padded(i, padding) for i in ids])
+            return _unit(family.text(network, padded.to(options.device)))
 
     def pictures(batch: torch.Tensor) -> np.ndarray:
         with torch.inference_mode():
-            return _unit(family.image(network, {"pixel_values": batch}))
+            return _unit(family.image(network, {"pixel_values": batch.to(options.device)}))
 
     def clips(batch: list[np.ndarray]) -> np.ndarray:
-        prepared = [extractor(clip, sampling_rate=rate, return_tensors="pt") for clip in batch]
+        prepared = [extractor(clip, sampling_rate=rate, return_tensors="pt").to(options.device) for clip in batch]
         with torch.inference_mode():
             return _unit(torch.stack([family.audio(network, p).mean(0) for p in prepared]))
 
@@ -420,11 +424,11 @@ def _wants_onnx(peers: Peers) -> bool:
     return "onnxruntime" in peers or "openvino" in peers
 
 
-def _precisions(directory: Path) -> Iterator[str]:
+def _precisions(directory: Path, device: torch.device) -> Iterator[str]:
     """Those that this machine computes in."""
-    for precision in PRECISIONS:
+    for precision in PRECISIONS if device.type == "cpu" else PRECISIONS_THERE:
         try:
-            load_encoder(directory, precision=precision)
+            load_encoder(directory, precision=precision, device=device)
         except RuntimeError:
             if precision == "fp32":
                 raise
@@ -433,6 +437,8 @@ def _precisions(directory: Path) -> Iterator[str]:
 
 
 def _unit(vectors: Any) -> np.ndarray:
+    if isinstance(vectors, torch.Tensor):
+        vectors = vectors.float().cpu()
     vectors = np.asarray(vectors, np.float32)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
@@ -487,7 +493,7 @@ def measure(report: Report, race: Race, works: Iterator[Work], batches: list[int
     """Adds a table for each work."""
     head = ["contestant", "batch", "ms", "items/s", "of fp32 ceiling"]
     head += ["x trine fp32", "x trine int8", "cosine", "overlap@10"]
-    ceilings = Ceilings()
+    ceilings = Ceilings(race.device)
     ceilings.measure(race.clock, 3)
     known: dict[int, dict] = {}
     for work in works:
@@ -499,7 +505,7 @@ def measure(report: Report, race: Race, works: Iterator[Work], batches: list[int
             batch = work.batch(size)
             runs = {name: lambda run=run: run(batch) for name, run in work.contestants.items()}
             seconds = race.run(f"{work.title} x {size}", runs | {"(ceiling)": ceilings.fp32})
-            ceiling = [Ceilings.rate(s) for s in seconds.pop("(ceiling)")]
+            ceiling = [ceilings.rate(s) for s in seconds.pop("(ceiling)")]
             flop = work.flop(batch) / 1e9
             for name, of in seconds.items():
                 share = [flop / s / c for s, c in zip(of, ceiling)]

@@ -18,9 +18,9 @@ from .report import Report
 
 def measure(report: Report, race: Race, options: Namespace, works: Sequence[str]) -> None:
     if "texts" in works:
-        _many(report, race, options, Embedder(cached("all-MiniLM-L6-v2")))
+        _many(report, race, options, Embedder(cached("all-MiniLM-L6-v2"), device=options.device))
     if "lengths" in works:
-        _lengths(report, race, Embedder(cached("all-MiniLM-L6-v2")))
+        _lengths(report, race, Embedder(cached("all-MiniLM-L6-v2"), device=options.device))
     if "records" in works:
         _additions(report, race, options)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib.metadata
 import importlib.util
 import logging
@@ -47,12 +48,15 @@ class Peers:
             if name in self.missing:
                 raise ImportError(f"[bench] {name} is not installed: pip install {_distribution(name)}.")
         self._here = [n for n in PEERS if n not in self.missing and (wanted is None or n in wanted)]
+        self.left_out: dict[str, str] = {}  # with the reason
 
     def __contains__(self, name: str) -> bool:
         return name in self._here
 
-    def leave_out(self, name: str) -> None:
-        self._here = [n for n in self._here if n != name]
+    def leave_out(self, name: str, why: str) -> None:
+        if name in self._here:
+            self._here.remove(name)
+            self.left_out[name] = why
 
     def versions(self) -> str:
         return ", ".join(f"{name} {_version(name)}" for name in self._here if name != "torch.compile")
@@ -89,6 +93,38 @@ def quiet() -> Iterator[None]:
     finally:
         logging.disable(disabled)
 
+
+# --- networks of torch ------------------------------------------------------------------------------------------------
+
+Move = Callable[[torch.Tensor], torch.Tensor]
+
+
+def types(device: torch.device) -> dict[str, torch.dtype]:
+    """What a user of theirs computes in, by what is added to the name: fp32, on a GPU bf16 and fp16 too."""
+    fp32 = {"": torch.float32}
+    return fp32 if device.type == "cpu" else fp32 | {" bf16": torch.bfloat16, " fp16": torch.float16}
+
+
+def placed(
+    name: str, network: torch.nn.Module, peers: Peers, device: torch.device, *, dynamic: bool | None = True
+) -> Iterator[tuple[str, Any, Move]]:
+    """(the contestant, its network on the device, what brings an input there): as it is and, where wanted, compiled.
+
+    `dynamic`: torch.compile's. True compiles once for all sizes (and once more for a batch of one), None for the sizes
+    that come, and again when a second one comes. Whatever it compiles, it compiles in a call that no race counts.
+    """
+    for suffix, dtype in types(device).items():
+        there = network if device.type == "cpu" else copy.deepcopy(network).to(device, dtype)
+
+        def move(x: torch.Tensor, dtype: torch.dtype = dtype) -> torch.Tensor:
+            return x.to(device, dtype if x.is_floating_point() else x.dtype)
+
+        yield name + suffix, there, move
+        if "torch.compile" in peers:
+            yield "torch.compile" + suffix, torch.compile(there, dynamic=dynamic), move
+
+
+# --- networks as an ONNX file -----------------------------------------------------------------------------------------
 
 Arrays = dict[str, np.ndarray]
 Network = Callable[..., np.ndarray]  # (**arrays) -> the output

@@ -43,11 +43,27 @@ class Bar:
             print(file=sys.stderr)
 
 
+def clock_of(name: str, device: torch.device) -> Callable[[], float]:
+    """Seconds. A call on a GPU comes back before its work is done, so the clock waits for that before it is read."""
+    clock = CLOCKS[name]
+    if device.type == "cpu":
+        return clock
+    if name == "cpu":
+        raise ValueError(f"[bench] wanted --clock wall on {device}, got cpu, which does not see what is computed there.")
+
+    def waited() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock()
+
+    return waited
+
+
 class Race:
     """Runs contestants in turns, each round in another order, and keeps the seconds of every call."""
 
-    def __init__(self, rounds: int, clock: str, threads: int) -> None:
-        self.rounds, self.clock_name, self.clock, self.threads = rounds, clock, CLOCKS[clock], threads
+    def __init__(self, rounds: int, clock: str, threads: int, device: torch.device = torch.device("cpu")) -> None:
+        self.rounds, self.threads, self.device, self.clock = rounds, threads, device, clock_of(clock, device)
 
     def run(self, title: str, contestants: dict[str, Callable[[], Any]]) -> dict[str, list[float]]:
         """Seconds per call by contestant and round.
@@ -93,11 +109,16 @@ class Race:
 class Ceilings:
     """Products of square matrices in fp32, bf16 and int8, each by the fastest of LibTorch's ways on this machine."""
 
-    SIZE = 1536
+    SIZE = 1536  # on the CPU; a GPU would be done before it is full
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device = torch.device("cpu")) -> None:
+        self.size = self.SIZE if device.type == "cpu" else 4 * self.SIZE
         generator = torch.Generator().manual_seed(0)
-        a, b = (torch.randn(self.SIZE, self.SIZE, generator=generator) for _ in range(2))
+        a, b = (torch.randn(self.size, self.size, generator=generator).to(device) for _ in range(2))
+        if device.type != "cpu":
+            types = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+            self.ways = {name: [lambda x=a.to(of), y=b.to(of): x @ y] for name, of in types.items()}
+            return
         bytes_ = [torch.randint(-99, 99, a.shape, generator=generator, dtype=torch.int8) for _ in range(2)]
         self.ways = {
             "fp32": [lambda: a @ b, *_packed(a, b)],
@@ -123,9 +144,8 @@ class Ceilings:
         """One product, for a race."""
         return self.ways["fp32"][0]()
 
-    @classmethod
-    def rate(cls, seconds: float) -> float:
-        return 2 * cls.SIZE**3 / max(seconds, 1e-9) / 1e9
+    def rate(self, seconds: float) -> float:
+        return 2 * self.size**3 / max(seconds, 1e-9) / 1e9
 
 
 def _packed(a: torch.Tensor, b: torch.Tensor) -> list[Callable[[], Any]]:
@@ -139,9 +159,9 @@ def _packed(a: torch.Tensor, b: torch.Tensor) -> list[Callable[[], Any]]:
         return []
 
 
-def bandwidth(clock: Callable[[], float], megabytes: int = 400) -> float:
+def bandwidth(clock: Callable[[], float], device: torch.device, megabytes: int = 400) -> float:
     """GB/s at which one process reads memory that is in no cache of its own."""
-    memory = torch.zeros(megabytes * 250_000, dtype=torch.float32)
+    memory = torch.zeros(megabytes * 250_000, dtype=torch.float32, device=device)
     best = 0.0
     for _ in range(4):
         start = clock()
@@ -164,13 +184,14 @@ def ratio(others: list[float], ours: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(others, ours))
 
 
-def machine() -> str:
+def machine(device: torch.device) -> str:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
         model = names[0] if names else model
-    return f"{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} processors"
+    there = f"{torch.cuda.get_device_name(device)} ({device}) beside " if device.type == "cuda" else ""
+    return f"{there}{model}, {torch.backends.cpu.get_cpu_capability()}, {os.cpu_count()} processors"
 
 
 def resident() -> int:
