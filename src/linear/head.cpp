@@ -31,7 +31,6 @@ KeyTile Head::tile_from(std::int64_t first) const {
 
 void Head::lay_out(Rows keys, Rows values, std::int64_t count) {
   keys_ = count;
-  look_over(keys, count);
   for (std::int64_t first = 0; first < count; first += kMostKeys) lay_out_tile(keys, values, tile_from(first));
 }
 

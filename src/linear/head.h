@@ -43,8 +43,6 @@ class Head {
   /// Of the longest sequence, in whole tiles.
   std::int64_t most_keys() const { return most_keys_; }
 
-  /// What a sequence's keys have in common, before its tiles are laid out.
-  virtual void look_over(Rows keys, std::int64_t count) = 0;
   virtual void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) = 0;
   /// A query, to be multiplied by `scale`.
   virtual void take_query(std::int64_t row, const float* query, float scale) = 0;

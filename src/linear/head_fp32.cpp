@@ -18,8 +18,6 @@ class Fp32Head : public Head {
         parts_(static_cast<std::size_t>(kQueries * room())) {}
 
  private:
-  void look_over(Rows, std::int64_t) override {}
-
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     float* to = values_.data() + tile.first * room();
     transpose(keys[tile.first], keys.stride, tile.count, width(), keys_.data() + tile.first * width(), tile.room);

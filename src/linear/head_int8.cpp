@@ -17,8 +17,6 @@ class Int8Head : public Head {
         keys_(static_cast<std::size_t>(this->most_keys() * padded_)),
         key_scales_(static_cast<std::size_t>(this->most_keys())),
         key_sums_(key_scales_.size()),
-        mean_(static_cast<std::size_t>(width)),
-        key_(mean_.size()),
         values_(static_cast<std::size_t>(this->most_keys() * room())),
         value_scales_(static_cast<std::size_t>((this->most_keys() + kMostKeys - 1) / kMostKeys * width)),
         rows_(static_cast<std::size_t>(std::min(kMostKeys, this->most_keys()) * padded_)),
@@ -29,19 +27,10 @@ class Int8Head : public Head {
         parts_(static_cast<std::size_t>(kQueries * room())) {}
 
  private:
-  void look_over(Rows keys, std::int64_t count) override {
-    for (std::int64_t key = 0; key < count; ++key) {
-      add_row(keys[key], width(), key == 0 ? 0.0f : 1.0f, 1.0f, mean_.data());
-    }
-    scale_row(mean_.data(), width(), 1.0f / static_cast<float>(count), mean_.data());
-  }
-
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     for (std::int64_t key = 0; key < tile.count; ++key) {
       const auto place = static_cast<std::size_t>(tile.first + key);
-      std::copy_n(keys[tile.first + key], width(), key_.data());
-      add_row(mean_.data(), width(), 1.0f, -1.0f, key_.data());
-      const SignedRow row = quantise_signed(key_.data(), width(), rows_.data() + key * padded_);
+      const SignedRow row = quantise_signed(keys[tile.first + key], width(), rows_.data() + key * padded_);
       key_scales_[place] = row.scale;
       key_sums_[place] = row.sum;
     }
@@ -96,8 +85,6 @@ class Int8Head : public Head {
   std::int64_t padded_;            ///< channels in whole groups; those filled up are 0 in the keys
   std::vector<std::int8_t> keys_;  ///< by tile, (padded / kGroup, room, kGroup)
   std::vector<float> key_scales_, key_sums_;
-  std::vector<float> mean_;  ///< of the sequence's keys: taken off, since it adds the same to all scores of a query
-  std::vector<float> key_;   ///< without the mean
   std::vector<std::int8_t> values_;    ///< by tile, (keys / kGroup, room, kGroup)
   std::vector<float> value_scales_;    ///< (tiles, width)
   std::vector<std::int8_t> rows_;      ///< keys of a tile before they are laid out, (count, padded)
