@@ -16,7 +16,7 @@ struct AttentionPool : torch::nn::Module {
     const auto rest = key_value.forward(states).chunk(2, -1);
     const torch::Tensor seen = attention_after(key_value.precision(), q, rest[0], rest[1], heads);
     const torch::Tensor x = out.forward(seen.squeeze(1));
-    return contract.forward_add(expand.forward(norm->forward(x), activation), x);
+    return feed_forward(norm, expand, activation, contract, x);
   }
 
   std::int64_t heads = 1;

@@ -70,8 +70,8 @@ struct FitOptions {
   Balance balance = Balance::none;
   std::int64_t patience = 0;  ///< epochs without a better validation after which to stop; 0: all are run
   std::uint64_t seed = 0;
-  std::optional<torch::Device> device =
-      {};  ///< where it learns; without one the embedder's, of vectors the LoadDevice's
+  /// Where it learns; without one the embedder's, of vectors the LoadDevice's.
+  std::optional<torch::Device> device = {};
 
   std::vector<Modality> tune = {};    ///< towers that are trained too; only of samples, and with a folder
   double tower_learning_rate = 2e-5;  ///< theirs, in place of learning_rate
