@@ -246,8 +246,10 @@ def test_a_quick_run_compiles_only_what_is_named(no_ceilings, tiny_directory, mo
 
 
 def test_growth(no_ceilings, encoders, capsys):  # noqa: F811: the fixture
-    assert bench.main(["growth", *TINY, *NOBODY, "--json", "--items", "300", "--records", "2000"]) == 0
+    options = ["--items", "300", "--records", "2000", "--precision", "int8"]
+    assert bench.main(["growth", *TINY, *NOBODY, "--json", *options]) == 0
     printed = capsys.readouterr().out
+    assert table_of(printed, "Texts embedded")["title"].endswith("all-MiniLM-L6-v2 in int8")
     assert [row["tokens"] for row in table_of(printed, "Texts of 8 to 512")["rows"]] == "8 16 32 64 128 256 512".split()
     assert table_of(printed, "Additions")["rows"][0]["records"] == "1,000"
 
@@ -271,6 +273,7 @@ def test_growth(no_ceilings, encoders, capsys):  # noqa: F811: the fixture
         ["pictures", "--device", "auto"],
         ["growth", "records", "--device", "cuda"],
         ["--recall", "2"],
+        ["--precision", "int4"],
         ["--dim", "0"],
     ],
     ids=" ".join,

@@ -86,6 +86,10 @@ def _parser() -> Parser:
     sizes.add_argument("--count", type=_count, help="search: vectors, 200000; 20000 with --quick")
     sizes.add_argument("--dim", type=_count, default=384, help="search: their length, 384")
     sizes.add_argument("--recall", type=_share, default=0.98, help="search: at which graphs are compared, 0.98")
+    sizes.add_argument(
+        "--precision", choices=("fp32", "bf16", "fp16", "int8", "auto"), default="fp32",
+        help="growth: what texts are embedded in, fp32",
+    )  # fmt: skip
     sizes.add_argument("--items", type=_count, help="growth: texts to embed, 20000; 1000 with --quick")
     sizes.add_argument("--records", type=_count, help="growth: vectors to add, 1000000; 10000 with --quick")
     return parser

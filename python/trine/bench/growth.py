@@ -17,15 +17,18 @@ from .report import Report
 
 
 def measure(report: Report, race: Race, options: Namespace, works: Sequence[str]) -> None:
+    if "texts" in works or "lengths" in works:
+        model = Embedder(cached("all-MiniLM-L6-v2"), precision=options.precision, device=options.device)
+        name = f"all-MiniLM-L6-v2 in {options.precision}"
     if "texts" in works:
-        _many(report, race, options, Embedder(cached("all-MiniLM-L6-v2"), device=options.device))
+        _many(report, race, options, model, name)
     if "lengths" in works:
-        _lengths(report, race, Embedder(cached("all-MiniLM-L6-v2"), device=options.device))
+        _lengths(report, race, model, name)
     if "records" in works:
         _additions(report, race, options)
 
 
-def _many(report: Report, race: Race, options: Namespace, model: Embedder) -> None:
+def _many(report: Report, race: Race, options: Namespace, model: Embedder, name: str) -> None:
     """Sentences in calls of 256: time and memory of each stretch of the run."""
     given = inputs.read_sentences(options.sentences, 2048) if options.sentences else inputs.sentences(2048)
     sentences = inputs.repeated(given)(-(-len(given) // 256) * 256)
@@ -33,7 +36,7 @@ def _many(report: Report, race: Race, options: Namespace, model: Embedder) -> No
     for call in calls:  # what is kept once it is there: packed weights, buffers
         model.embed_text(call)
     head = ["texts so far", "ms per text", "MB in memory", "MB more than at the start"]
-    table = report.table("Texts embedded in one run, all-MiniLM-L6-v2", head)
+    table = report.table(f"Texts embedded in one run, {name}", head)
     start, done = resident(), 0
     stretches = [n for n in (1_000, 10_000, 100_000, 1_000_000) if n < options.items] + [options.items]
     bar = Bar("embedding", -(-stretches[-1] // 256))
@@ -51,10 +54,10 @@ def _many(report: Report, race: Race, options: Namespace, model: Embedder) -> No
     report.show(table)
 
 
-def _lengths(report: Report, race: Race, model: Embedder) -> None:
+def _lengths(report: Report, race: Race, model: Embedder, name: str) -> None:
     """Texts of 8 to 512 tokens; the arithmetic is the linear layers' and the attention's of MiniLM-L6."""
     head = ["tokens", "texts in a call", "ms per text", "us per token", "GF/s", "GF/s of 8 tokens ="]
-    table = report.table("Texts of 8 to 512 tokens, all-MiniLM-L6-v2", head)
+    table = report.table(f"Texts of 8 to 512 tokens, {name}", head)
     layers, dim, inner = 6, 384, 1536
     runs, sizes = {}, {}
     for tokens in (8, 16, 32, 64, 128, 256, 512):
@@ -63,12 +66,12 @@ def _lengths(report: Report, race: Race, model: Embedder) -> None:
         runs[str(tokens)] = lambda texts=[text] * count: model.embed_text(texts, batch_size=len(texts))
         sizes[str(tokens)] = count
     rates: list[float] = []
-    for name, of in race.run("lengths", runs).items():
-        tokens, each = int(name), [s / sizes[name] for s in of]
+    for length, of in race.run("lengths", runs).items():
+        tokens, each = int(length), [s / sizes[length] for s in of]
         flop = layers * tokens * (2 * (4 * dim * dim + 2 * dim * inner) + 4 * tokens * dim)
         rates.append(flop / statistics.median(each) / 1e9)
         table.row(
-            name, sizes[name], spread(each, 1e3, 2), f"{1e6 * statistics.median(each) / tokens:.1f}", f"{rates[-1]:.0f}",
+            length, sizes[length], spread(each, 1e3, 2), f"{1e6 * statistics.median(each) / tokens:.1f}", f"{rates[-1]:.0f}",
             f"{rates[-1] / rates[0]:.2f}", raw={"seconds": each},
         )  # fmt: skip
     report.show(table)
