@@ -45,7 +45,8 @@ struct Graph::Walker {
   std::vector<Best> best;  // by descending score
   std::vector<std::uint32_t> fresh;
   std::vector<std::int32_t> sums;
-  CodeQuery node;  // a row as a query
+  CodeQuery node;                 // a row as a query
+  std::vector<CodeQuery> chosen;  // rows as queries
 
   void begin() {
     seen.resize(rows->count, 0);
@@ -61,6 +62,7 @@ struct Graph::Walker {
     count += is_new;
     return is_new;
   }
+  /// Ahead of a score.
   [[gnu::always_inline]] void fetch(std::uint32_t row) const {
     fetch_ahead(rows->codes.data() + row * rows->stride(), rows->stride());
     fetch_ahead(rows->scales.data() + row, sizeof(float));
@@ -76,12 +78,18 @@ struct Graph::Walker {
       use(picked[i], static_cast<float>(sums[i] - query.offset) * scales[picked[i]]);
     }
   }
-  const CodeQuery& as_query(std::uint32_t row) {
+  /// The inner product of codes, of one row.
+  std::int32_t product(const CodeQuery& query, std::uint32_t row) const {
+    std::int32_t one = 0;
+    kernels().score_codes_at(query.codes.data(), rows->codes.data(), rows->stride(), &row, 1, &one);
+    return one - query.offset;
+  }
+  const CodeQuery& as_query(std::uint32_t row, CodeQuery& query) const {
     const std::uint8_t* from = rows->codes.data() + row * rows->stride();
-    node.codes.resize(rows->stride());
-    for (std::size_t i = 0; i < node.codes.size(); ++i) node.codes[i] = static_cast<std::int8_t>(from[i] ^ 0x80);
-    node.set_offset();
-    return node;
+    query.codes.resize(rows->stride());
+    for (std::size_t i = 0; i < query.codes.size(); ++i) query.codes[i] = static_cast<std::int8_t>(from[i] ^ 0x80);
+    query.set_offset();
+    return query;
   }
 };
 
@@ -140,6 +148,7 @@ void Graph::descend(Walker& walker, const CodeQuery& query, std::size_t level) c
     for (bool better = true; better;) {
       better = false;
       const std::uint32_t* there = links(at, above);
+      for (std::size_t i = 1; i <= there[0]; ++i) walker.fetch(there[i]);
       walker.score(query, {there + 1, there[0]}, [&](std::uint32_t row, float score) {
         if (score <= best) return;
         best = score;
@@ -224,15 +233,17 @@ std::vector<std::uint32_t> Graph::pick(Walker& walker, std::vector<Near> candida
   std::vector<std::uint32_t> picked;
   std::ranges::sort(
       candidates, [](const Near& a, const Near& b) { return a.score != b.score ? a.score > b.score : a.row < b.row; });
-  for (const Near& candidate : candidates) {
+  walker.chosen.resize(std::max(walker.chosen.size(), wanted));
+  const float* scales = walker.rows->scales.data();
+  for (const auto& [score, row] : candidates) {
     if (picked.size() == wanted) break;
-    const float scale = walker.rows->scales.data()[candidate.row];
-    bool is_new = true;
-    if (!picked.empty()) {
-      walker.score(walker.as_query(candidate.row), picked,
-                   [&](std::uint32_t, float score) { is_new = is_new && score * scale <= candidate.score; });
+    bool is_new = true;  // those picked are the queries, because they are few and the first that is nearer decides
+    for (std::size_t i = 0; is_new && i < picked.size(); ++i) {
+      is_new = static_cast<float>(walker.product(walker.chosen[i], row)) * scales[picked[i]] * scales[row] <= score;
     }
-    if (is_new) picked.push_back(candidate.row);
+    if (!is_new) continue;
+    walker.as_query(row, walker.chosen[picked.size()]);
+    picked.push_back(row);
   }
   return picked;
 }
@@ -245,9 +256,10 @@ void Graph::link(Walker& walker, std::size_t row, std::size_t level, std::span<c
     if (other != row && std::ranges::find(all, other) == all.end()) all.push_back(other);
   }
   if (all.size() > most(level)) {
+    for (const std::uint32_t other : all) walker.fetch(other);
     std::vector<Near> candidates;
     const float scale = walker.rows->scales.data()[row];
-    walker.score(walker.as_query(static_cast<std::uint32_t>(row)), all,
+    walker.score(walker.as_query(static_cast<std::uint32_t>(row), walker.node), all,
                  [&](std::uint32_t other, float score) { candidates.push_back({score * scale, other}); });
     all = pick(walker, std::move(candidates), most(level));
   }
@@ -293,7 +305,7 @@ void Graph::insert(const Rows& rows, std::span<const std::string* const> ids, st
       for (std::size_t i; (i = next.fetch_add(1)) < batch;) {
         const auto row = static_cast<std::uint32_t>(before + i);
         const float scale = rows.scales.data()[row];
-        const CodeQuery query = walker.as_query(row);
+        const CodeQuery& query = walker.as_query(row, walker.node);
         std::vector<std::uint32_t> earlier(i);
         std::iota(earlier.begin(), earlier.end(), static_cast<std::uint32_t>(before));
         std::vector<Near> mates;  // of the same batch
@@ -381,7 +393,7 @@ Graph Graph::of_rows(const Rows& rows, std::span<const std::uint32_t> kept) cons
         Walker& walker = *loan;
         std::vector<Near> candidates;
         const float scale = rows.scales.data()[row];
-        walker.score(walker.as_query(row), all,
+        walker.score(walker.as_query(row, walker.node), all,
                      [&](std::uint32_t other, float score) { candidates.push_back({score * scale, other}); });
         all = pick(walker, std::move(candidates), most(level));
       }

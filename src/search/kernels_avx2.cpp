@@ -66,12 +66,7 @@ TRINE_TARGET void score_codes(const std::int8_t* query, const std::uint8_t* rows
 
 TRINE_TARGET void score_codes_at(const std::int8_t* query, const std::uint8_t* codes, std::size_t stride,
                                  const std::uint32_t* picked, std::size_t count, std::int32_t* sums) {
-  for (std::size_t i = 0; i < count; ++i) {
-    if (i + 2 < count) {
-      for (std::size_t at = 0; at < stride; at += 64) __builtin_prefetch(codes + picked[i + 2] * stride + at);
-    }
-    sums[i] = sum_of_codes(query, codes + picked[i] * stride, stride);
-  }
+  for (std::size_t i = 0; i < count; ++i) sums[i] = sum_of_codes(query, codes + picked[i] * stride, stride);
 }
 
 }  // namespace

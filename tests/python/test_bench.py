@@ -130,6 +130,18 @@ def test_ratios_are_of_the_same_round():
     assert race.spread([0.002, 0.001, 0.004], 1e3) == "2.0 [1.0, 4.0]"
 
 
+def test_memory_is_what_the_process_holds(tmp_path):
+    size, slack = 64 << 20, 8 << 20
+    start = race.resident()
+    held = np.ones(size, np.uint8)
+    assert abs(race.resident() - start - size) < slack
+    held.tofile(tmp_path / "file")
+    del held
+    assert abs(race.resident() - start) < slack
+    mapped = np.memmap(tmp_path / "file", np.uint8, "r")
+    assert mapped.sum() == size and abs(race.resident() - start) < slack  # pages of a file are not the process's own
+
+
 def test_counts_the_arithmetic():
     linear = torch.nn.Linear(8, 16)
     assert encoders._flop(lambda: linear(torch.zeros(4, 8))) == 2 * 4 * 8 * 16

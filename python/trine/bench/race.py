@@ -195,7 +195,9 @@ def machine(device: torch.device) -> str:
 
 
 def resident() -> int:
-    """Bytes of this process in memory, without what the allocator keeps of what was freed."""
+    """Bytes of this process in memory, without what is freed and pages of files, which the system takes back at any time."""
+    gc.collect()
     with contextlib.suppress(AttributeError, OSError):  # other C libraries
         ctypes.CDLL(None).malloc_trim(0)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    pages, of_files = map(int, Path("/proc/self/statm").read_text().split()[1:3])
+    return (pages - of_files) * os.sysconf("SC_PAGE_SIZE")
