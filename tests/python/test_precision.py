@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import GOLDEN, make_picture, make_voice
 
 import trine
 
@@ -43,6 +44,27 @@ def test_vectors_are_near_those_of_fp32(tiny_directory, precision, bar):
     assert dict(model.describe())["text.precision"] == precision
     assert dict(exact.describe())["text.precision"] == "fp32"
     assert model._model.fingerprint() != exact._model.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "folder, shapes",
+    [
+        ("vision/siglip_vision", ["32 x 64 "]),  # keys and values of the pooling
+        ("vision/siglip2", ["32 x 64 ", "192 x 32 "]),  # and naflex patches
+        ("pe/core", ["16 x 32 ", "16 x 64 "]),  # and its feed-forward part
+        ("spectrograms/clap_audio", ["32 x 16 "]),  # from one stage to the next
+    ],
+)
+def test_pooling_and_reductions_compute_in_what_is_asked(folder, shapes):
+    chosen = dict(trine.Embedder(GOLDEN / folder, precision="auto").describe())
+    modality = "audio" if "clap" in folder else "image"
+    assert all(shape in chosen[f"{modality}.precision"] for shape in shapes)
+    given = [(make_voice(2.0, 48_000), 48_000)] if modality == "audio" else [make_picture(i, 70, 60) for i in range(3)]
+    exact, rough = (
+        getattr(model, f"embed_{modality}")(given)
+        for model in (trine.Embedder(GOLDEN / folder), load(GOLDEN / folder, "int8"))
+    )
+    assert (exact * rough).sum(1).min() > 0.99 and not exact.equal(rough)
 
 
 def test_unknown_names_are_refused(tiny_directory):
