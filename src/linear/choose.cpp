@@ -19,6 +19,7 @@
 #include "detail/json.h"
 #include "detail/names.h"
 #include "linear/backend.h"
+#include "linear/tile.h"
 #include "place.h"
 #include "trine/embedder.h"
 
@@ -112,7 +113,8 @@ class Memory {
   static fs::path path() { return cache_directory() / "precision.json"; }
 
   static std::string machine() {
-    return cpu_model() + ", " + at::get_cpu_capability() + ", torch " + TORCH_VERSION + ", " +
+    const char* loops = detail::tile_loops() == nullptr ? "no loops of ours" : detail::tile_loops()->name;
+    return cpu_model() + ", " + at::get_cpu_capability() + ", " + loops + ", torch " + TORCH_VERSION + ", " +
            std::to_string(at::get_num_threads()) + " threads";
   }
 

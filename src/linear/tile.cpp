@@ -1,9 +1,11 @@
 #include "linear/tile.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <initializer_list>
 
 #include "detail/cpu.h"
+#include "detail/error.h"
 
 namespace trine::detail {
 
@@ -20,12 +22,18 @@ const TileLoops* tile_loops_named(const char* name) {
 }
 
 const TileLoops* tile_loops() {
-  static const TileLoops* const chosen = [] {
-    const TileLoops* found = nullptr;
-    for (const char* name : {"avx512vnni", "avx512", "avxvnni", "avx2"}) {
-      if (found == nullptr) found = tile_loops_named(name);
+  static const TileLoops* const chosen = []() -> const TileLoops* {
+    if (const char* wanted = std::getenv("TRINE_LINEAR_KERNELS")) {
+      if (std::strcmp(wanted, "none") == 0) return nullptr;
+      if (const TileLoops* found = tile_loops_named(wanted)) return found;
+      bad_argument("TRINE_LINEAR_KERNELS",
+                   "wanted none, or avx2, avxvnni, avx512 or avx512vnni where the processor has ", "them, got ",
+                   wanted);
     }
-    return found;
+    for (const char* name : {"avx512vnni", "avx512", "avxvnni", "avx2"}) {
+      if (const TileLoops* found = tile_loops_named(name)) return found;
+    }
+    return nullptr;
   }();
   return chosen;
 }

@@ -31,7 +31,7 @@ extern const TileLoops kAvx2Tiles, kAvxVnniTiles, kAvx512Tiles, kAvx512VnniTiles
 /// "avx2", "avxvnni", "avx512" or "avx512vnni"; null where this machine does not have it.
 const TileLoops* tile_loops_named(const char* name);
 
-/// The machine's fastest, asked once; null: it has none of them.
+/// The machine's fastest, or what TRINE_LINEAR_KERNELS names; asked once. Null: it has none of them.
 const TileLoops* tile_loops();
 
 }  // namespace trine::detail

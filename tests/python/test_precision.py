@@ -108,11 +108,27 @@ def test_a_folder_that_cannot_be_written_is_no_error(tiny_directory, tmp_path):
 
 
 def test_machines_without_the_kernels_compute_in_fp32(tiny_directory, tmp_path):
-    """oneDNN as it is on a CPU with AVX2 alone."""
-    old = {"ONEDNN_MAX_CPU_ISA": "AVX2", "TRINE_CACHE": str(tmp_path)}
+    """Neither our loops nor oneDNN's, as on a CPU that is no x86."""
+    old = {"TRINE_LINEAR_KERNELS": "none", "ONEDNN_MAX_CPU_ISA": "AVX2", "TRINE_CACHE": str(tmp_path)}
     plain = json.loads(run(tiny_directory, "fp32", **old).stdout)["vectors"]
     for vector, wanted in zip(plain, json.loads(run(tiny_directory, "fp32").stdout)["vectors"]):
         assert vector == pytest.approx(wanted, abs=1e-5)
     refused = run(tiny_directory, "int8", **old)
     assert "does not compute in int8: use fp32 or auto" in refused.stderr
     assert json.loads(run(tiny_directory, "auto", **old).stdout)["precision"].count("fp32") >= 1
+
+
+@pytest.mark.parametrize("kernels", ["avx2", "avxvnni", "avx512", "avx512vnni"])
+def test_every_kind_of_machine_computes_the_same(kernels, tiny_directory, tmp_path):
+    """Their sums run in one order, so they are equal to the bit but for activations and norms; bytes are exact."""
+    kind = {"TRINE_LINEAR_KERNELS": kernels, "TRINE_CACHE": str(tmp_path)}
+    found = run(tiny_directory, "fp32", **kind)
+    if "where the processor has them" in found.stderr:
+        pytest.skip(f"this processor has no {kernels}")
+    for precision in ("fp32", "int8") if "vnni" in kernels else ("fp32",):
+        vectors = json.loads(run(tiny_directory, precision, **kind).stdout)["vectors"]
+        assert vectors == json.loads(run(tiny_directory, precision).stdout)["vectors"]
+
+
+def test_kernels_of_no_machine(tiny_directory):
+    assert "[TRINE_LINEAR_KERNELS] wanted none, or avx2" in run(tiny_directory, "fp32", TRINE_LINEAR_KERNELS="mmx").stderr
