@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "detail/cpu.h"
-#include "linear/softmax_avx512.h"
+#include "linear/rows_avx512.h"
 
 namespace trine::detail {
 
@@ -52,6 +52,8 @@ namespace avx512 {
 #include "linear/rows_body.h"
 constexpr Loops kBestLoops = [] {
   Loops loops = kLoops;
+  loops.quantise = quantise_avx512;
+  loops.quantise_signed = quantise_signed_avx512;
   loops.soften = soften_avx512;
   loops.soften_bytes = soften_bytes_avx512;
   return loops;

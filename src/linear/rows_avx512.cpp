@@ -1,4 +1,5 @@
-// Softmax on AVX-512, which takes a power of two apart and puts it together in one instruction each.
+// Loops for AVX-512 where it has instructions that compilers do not find: a power of two is taken apart and put
+// together in one each, numbers become bytes in one, a row's end is a mask.
 
 #ifdef __x86_64__
 
@@ -15,7 +16,7 @@
 #include <cstdint>
 
 #include "linear/rows.h"
-#include "linear/softmax_avx512.h"
+#include "linear/rows_avx512.h"
 
 #define TRINE_TARGET [[gnu::target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")]]
 #define TRINE_INLINE [[gnu::target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"), gnu::always_inline]] static inline
@@ -48,7 +49,50 @@ TRINE_INLINE __mmask16 lanes_below(std::int64_t i, std::int64_t n) {
   return static_cast<__mmask16>(n - i >= 16 ? 0xffff : (1u << std::max<std::int64_t>(0, n - i)) - 1);
 }
 
+/// 0 beyond n.
+TRINE_INLINE __m512 load_below(const float* x, std::int64_t i, std::int64_t n) {
+  return _mm512_maskz_loadu_ps(lanes_below(i, n), x + i);
+}
+
 }  // namespace
+
+TRINE_TARGET RowScale quantise_avx512(const float* __restrict x, std::int64_t n, std::uint8_t* __restrict bytes) {
+  __m512 lows = _mm512_setzero_ps(), highs = lows;
+  for (std::int64_t i = 0; i < n; i += 16) {
+    const __m512 values = load_below(x, i, n);
+    lows = _mm512_min_ps(values, lows);  // the second where the first is no number
+    highs = _mm512_max_ps(values, highs);
+  }
+  const float low = _mm512_reduce_min_ps(lows), high = _mm512_reduce_max_ps(highs);
+  const float range = (high - low) / 255.0f;
+  const float scale = range > 1e-30f && range < 1e30f ? range : 1.0f;  // a row of zeros; what is not finite
+  const float zero = std::trunc(std::min(-low / scale, 255.0f) + 0.5f);
+  const __m512 steps = _mm512_set1_ps(1.0f / scale), shift = _mm512_set1_ps(zero + 0.5f);
+  for (std::int64_t i = 0; i < n; i += 16) {
+    const __m512i values = _mm512_cvttps_epi32(_mm512_fmadd_ps(load_below(x, i, n), steps, shift));
+    _mm512_mask_cvtusepi32_storeu_epi8(bytes + i, lanes_below(i, n), _mm512_max_epi32(values, _mm512_setzero_si512()));
+  }
+  return {scale, scale * zero};
+}
+
+TRINE_TARGET SignedRow quantise_signed_avx512(const float* __restrict x, std::int64_t n,
+                                              std::int8_t* __restrict bytes) {
+  __m512 highs = _mm512_setzero_ps();
+  for (std::int64_t i = 0; i < n; i += 16) highs = _mm512_max_ps(_mm512_abs_ps(load_below(x, i, n)), highs);
+  const float range = _mm512_reduce_max_ps(highs) / 127.0f;
+  const float scale = range > 1e-30f && range < 1e30f ? range : 1.0f;
+  const __m512 steps = _mm512_set1_ps(1.0f / scale), half = _mm512_set1_ps(0.5f), sign = _mm512_set1_ps(-0.0f);
+  __m512i total = _mm512_setzero_si512();
+  for (std::int64_t i = 0; i < n; i += 16) {
+    const __m512 values = load_below(x, i, n);
+    const __m512 away = _mm512_or_ps(_mm512_and_ps(values, sign), half);  // from zero
+    __m512i rounded = _mm512_cvttps_epi32(_mm512_fmadd_ps(values, steps, away));
+    rounded = _mm512_max_epi32(_mm512_min_epi32(rounded, _mm512_set1_epi32(127)), _mm512_set1_epi32(-127));
+    total = _mm512_add_epi32(total, rounded);
+    _mm512_mask_cvtepi32_storeu_epi8(bytes + i, lanes_below(i, n), rounded);
+  }
+  return {scale, scale * static_cast<float>(_mm512_reduce_add_epi32(total))};
+}
 
 TRINE_TARGET RowSoftmax soften_avx512(float* __restrict scores, std::int64_t n, std::int64_t room) {
   __m512 highs = _mm512_set1_ps(-INFINITY);
