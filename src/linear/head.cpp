@@ -39,7 +39,10 @@ void Head::attend(Rows queries, std::int64_t first, std::int64_t count, bool cau
   largest.fill(-std::numeric_limits<float>::infinity());
   totals.fill(0);
   const float scale = kLog2OfE / std::sqrt(static_cast<float>(width_));
-  for (std::int64_t row = 0; row < count; ++row) take_query(row, queries[first + row], scale);
+  for (std::int64_t row = 0; row < count; ++row) {
+    fetch_ahead(queries[first + row + kRowsAhead], width_);
+    take_query(row, queries[first + row], scale);
+  }
   const std::int64_t rows = filled_up(count, kQueryStep);
   const std::int64_t end = causal ? std::min(keys_, first + count) : keys_;
   std::array<RowSoftmax, kQueries> found;

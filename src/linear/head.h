@@ -18,6 +18,13 @@ struct Rows {
   const float* operator[](std::int64_t row) const { return first + row * stride; }
 };
 
+constexpr std::int64_t kRowsAhead = 8;
+
+/// Asks the memory for a row that is read soon: the next lies too far away for the machine to guess.
+inline void fetch_ahead(const float* row, std::int64_t width) {
+  for (std::int64_t i = 0; i < width; i += 16) __builtin_prefetch(row + i);
+}
+
 /// Keys whose scores are made at once. `room` of them are computed, a multiple of 16, so that kernels are few.
 struct KeyTile {
   std::int64_t first, count, room;

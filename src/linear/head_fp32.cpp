@@ -20,11 +20,13 @@ class Fp32Head : public Head {
  private:
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     float* to = values_.data() + tile.first * room();
-    transpose(keys[tile.first], keys.stride, tile.count, width(), keys_.data() + tile.first * width(), tile.room);
     for (std::int64_t key = 0; key < tile.count; ++key) {
+      fetch_ahead(values[tile.first + key + kRowsAhead], width());
+      fetch_ahead(keys[tile.first + key], width());
       std::copy_n(values[tile.first + key], width(), to + key * room());
     }
     std::fill_n(to + tile.count * room(), (tile.room - tile.count) * room(), 0.0f);  // no share of a NaN
+    transpose(keys[tile.first], keys.stride, tile.count, width(), keys_.data() + tile.first * width(), tile.room);
   }
 
   void take_query(std::int64_t row, const float* query, float scale) override {

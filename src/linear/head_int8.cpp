@@ -30,6 +30,8 @@ class Int8Head : public Head {
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     for (std::int64_t key = 0; key < tile.count; ++key) {
       const auto place = static_cast<std::size_t>(tile.first + key);
+      fetch_ahead(keys[tile.first + key + kRowsAhead], width());
+      fetch_ahead(values[tile.first + key], width());
       const SignedRow row = quantise_signed(keys[tile.first + key], width(), rows_.data() + key * padded_);
       key_scales_[place] = row.scale;
       key_sums_[place] = row.sum;
