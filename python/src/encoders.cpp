@@ -52,6 +52,18 @@ void bind_encoders(py::module_& m) {
       .def_property_readonly("dim", &ImageEncoder::dim, "Length of a feature vector.")
       .def("preprocess", &ImageEncoder::preprocess, py::arg("image"), NoGil(),
            "Resized, cropped, normalised. uint8 (H, W, 3) -> (3, H', W')")
+      .def(
+          "preprocess",
+          [](const ImageEncoder& self, const py::bytes& file) {
+            const auto bytes = bytes_of(file);
+            const py::gil_scoped_release unlocked;
+            return self.preprocess(decode_image(bytes));
+          },
+          py::arg("file"), "The same of the bytes of a file.")
+      .def(
+          "preprocess",
+          [](const ImageEncoder& self, const std::filesystem::path& path) { return self.preprocess(read_image(path)); },
+          py::arg("path"), NoGil(), "The same of a file.")
       .def("encode", &ImageEncoder::encode, py::arg("pixels"), NoGil(), "(N, 3, H', W') -> (N, dim)")
       .def(
           "encode_video",

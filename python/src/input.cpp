@@ -19,9 +19,6 @@ ResizeFilter resize_filter(const std::string& name) {
                               "'");
 }
 
-/// The bytes of a file in memory; they stay where they are without the interpreter's lock.
-std::span<const std::byte> bytes_of(const py::bytes& file) { return std::as_bytes(std::span(std::string_view(file))); }
-
 void bind_tokenizer(py::module_& m) {
   py::class_<Encoding>(m, "Encoding", "Token ids of one text.")
       .def_readonly("ids", &Encoding::ids, "Token ids, special tokens included.")

@@ -10,6 +10,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -20,6 +21,11 @@
 namespace trine::python {
 
 namespace py = pybind11;
+
+/// The bytes of a file in memory; they stay where they are without the interpreter's lock.
+inline std::span<const std::byte> bytes_of(const py::bytes& file) {
+  return std::as_bytes(std::span(std::string_view(file)));
+}
 
 /// Lets Ctrl-C end work that goes on without the interpreter's lock.
 inline void check_signals() {

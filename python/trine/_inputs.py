@@ -79,6 +79,12 @@ def image(value: ImageLike, draft_side: int = 0) -> str | Pixels:
     return np.ascontiguousarray(pixels)
 
 
+def picture(value: ImageLike) -> str | bytes | Pixels:
+    """A file as it is, by its path or its bytes, all else as pixels."""
+    is_file = _is_bytes(value) or isinstance(value, (str, os.PathLike))
+    return file(value, "picture") if is_file else image(value)
+
+
 def pixels(value: ImageLike, draft_side: int = 0) -> Pixels:
     """The same, with files read."""
     loaded = image(value, draft_side)

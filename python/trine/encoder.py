@@ -82,7 +82,7 @@ class Encoder:
         torch.Size([80, 212])
         """
         if self.modality == "image":
-            return self._tower.preprocess(_inputs.pixels(value))
+            return self._tower.preprocess(_inputs.picture(value))
         if self.modality == "text":
             _inputs.text(value)
             return torch.tensor(self._tower.tokenize(value))

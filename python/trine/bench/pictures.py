@@ -139,7 +139,7 @@ def _whole(options: Namespace, tower: Any) -> dict[str, Run]:
             found["transformers, Pillow"] = _processor()
     if "opencv" in options.peers:
         found["OpenCV area"] = lambda file: normalised(resizers["OpenCV area"](decoders["OpenCV"](file)))
-    return found | {"trine": lambda file: tower.preprocess(_trine.decode_image(file))}
+    return found | {"trine": tower.preprocess}
 
 
 def _processor() -> Run:
