@@ -7,6 +7,7 @@
 #include "linear/head.h"
 #include "linear/memory.h"
 #include "linear/ours.h"
+#include "linear/parallel.h"
 #include "trine/layers.h"
 
 namespace trine::detail {
@@ -40,7 +41,7 @@ void attend_all(const std::vector<Sequence>& sequences, std::int64_t heads, std:
   }
   if (work == 0) return;
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
-  at::parallel_for(0, std::ssize(sequences) * heads, grain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(std::ssize(sequences) * heads, grain, [&](std::int64_t begin, std::int64_t end) {
     const auto plain = longest > 0 ? fp32_head(width, longest) : nullptr;
     const auto bytes = longest_in_bytes > 0 ? int8_head(width, longest_in_bytes) : nullptr;
     for (std::int64_t i = begin; i < end; ++i) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "linear/parallel.h"
 #include "linear/product.h"
 #include "linear/rows.h"
 #include "trine/precision.h"
@@ -59,7 +60,7 @@ void multiply(const Input* inputs, const Weight* weights, std::int64_t rows, std
   const std::int64_t high = (rows + kTileRows - 1) / kTileRows, wide = (out + kTileColumns - 1) / kTileColumns;
   const double work = static_cast<double>(std::min(rows, kTileRows) * kTileColumns * in);
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
-  at::parallel_for(0, high * wide, grain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(high * wide, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t first = i % high * kTileRows, count = std::min(kTileRows, rows - first), block = i / high;
       alignas(64) Sum sums[kTileRows * kTileColumns];

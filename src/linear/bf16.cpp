@@ -1,4 +1,5 @@
 #include "linear/backend.h"
+#include "linear/parallel.h"
 
 namespace trine::detail {
 
@@ -34,7 +35,7 @@ class Bf16 : public PackedLinear {
                                     : torch::zeros({x.size(0), padded_}, torch::kBFloat16);
     const float* inputs = x.const_data_ptr<float>();
     auto* bits = static_cast<std::uint16_t*>(rounded.data_ptr());
-    at::parallel_for(0, x.size(0), std::max<std::int64_t>(1, 65'536 / in_), [&](std::int64_t begin, std::int64_t end) {
+    in_parallel(x.size(0), std::max<std::int64_t>(1, 65'536 / in_), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) round_to_bf16(inputs + row * in_, in_, bits + row * padded_);
     });
     return rounded;

@@ -1,11 +1,10 @@
 #include "linear/depthwise.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "detail/error.h"
 #include "linear/memory.h"
+#include "linear/parallel.h"
 #include "linear/rows.h"
 
 namespace trine::detail {
@@ -42,7 +41,7 @@ Tensor DepthwiseRelu6::forward(const Tensor& x) const {
   const float* inputs = x.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
   const std::int64_t grain = std::max<std::int64_t>(1, kWork / (out_columns * channels));
-  at::parallel_for(0, x.size(0) * out_rows, grain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(x.size(0) * out_rows, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       convolve_row(how, i % out_rows, inputs + i / out_rows * rows * columns * channels,
                    outputs + i * out_columns * channels);
@@ -60,7 +59,7 @@ Tensor places_of(const Tensor& x, std::int64_t kernel, std::int64_t stride) {
   const float* inputs = x.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
   const std::int64_t grain = std::max<std::int64_t>(1, kWork / (out_columns * kernel * side));
-  at::parallel_for(0, x.size(0) * out_rows, grain, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(x.size(0) * out_rows, grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) {
       const float* picture = inputs + i / out_rows * rows * columns * channels;
       float* to = outputs + i * out_columns * kernel * side;

@@ -2,6 +2,7 @@
 
 #include "linear/backend.h"
 #include "linear/memory.h"
+#include "linear/parallel.h"
 
 namespace trine::detail {
 
@@ -33,7 +34,7 @@ class Int8 : public PackedLinear {
     std::vector<RowScale> scales(static_cast<std::size_t>(count));
     const float* inputs = x.const_data_ptr<float>();
     auto* quantised = bytes.mutable_data_ptr<std::uint8_t>();
-    at::parallel_for(0, count, std::max<std::int64_t>(1, 65'536 / in_), [&](std::int64_t begin, std::int64_t end) {
+    in_parallel(count, std::max<std::int64_t>(1, 65'536 / in_), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t row = begin; row < end; ++row) {
         scales[static_cast<std::size_t>(row)] = quantise_row(inputs + row * in_, in_, quantised + row * padded_);
       }

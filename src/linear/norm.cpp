@@ -1,11 +1,10 @@
 #include "linear/norm.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "linear/memory.h"
 #include "linear/ours.h"
+#include "linear/parallel.h"
 #include "linear/rows.h"
 
 namespace trine::detail {
@@ -26,7 +25,7 @@ Tensor normalise(const Tensor& x, const Tensor& weight, const Tensor& bias, doub
   const Tensor together = x.contiguous();  // whatever the layout: it is another for a batch of one
   const float* inputs = together.const_data_ptr<float>();
   float* outputs = out.mutable_data_ptr<float>();
-  at::parallel_for(0, rows, std::max<std::int64_t>(1, 65'536 / n), [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(rows, std::max<std::int64_t>(1, 65'536 / n), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t row = begin; row < end; ++row) normalise_row(inputs + row * n, norm, n, outputs + row * n);
   });
   return out;

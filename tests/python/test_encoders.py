@@ -48,6 +48,23 @@ def test_image_features(encoders):
         encoder.preprocess(np.zeros((4, 4, 3)))
 
 
+def test_a_picture_is_the_same_from_a_file_its_bytes_and_its_pixels(encoders, tmp_path):
+    file = tmp_path / "picture.jpg"
+    file.write_bytes(trine._trine.encode_jpeg(make_picture(width=300, height=260), 90))
+    encoder = trine.load_encoder(encoders / "tf_efficientnet_lite0")
+    wanted = encoder.preprocess(trine.read_image(file))
+    for given in (file, str(file), file.read_bytes()):
+        assert torch.equal(encoder.preprocess(given), wanted)
+    whole = trine.Encoder(encoders / "tf_efficientnet_lite0", modality="image")
+    for given in (file, bytearray(file.read_bytes()), trine.read_image(file)):
+        assert torch.equal(whole.preprocess(given), wanted)
+    for damaged in (b"", b"no picture", file.read_bytes()[:40]):
+        with pytest.raises((ValueError, RuntimeError)):
+            encoder.preprocess(damaged)
+    with pytest.raises(FileNotFoundError):
+        encoder.preprocess(tmp_path / "missing.jpg")
+
+
 def test_audio_features_equal_transformers(encoders):
     transformers = pytest.importorskip("transformers", reason="needs transformers")
     folder = encoders / "whisper-tiny.en"
