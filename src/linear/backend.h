@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <type_traits>
 
 #include "linear/parallel.h"
 #include "linear/product.h"
@@ -56,7 +57,7 @@ inline std::int64_t columns_of(std::int64_t block, std::int64_t out) {
 template <typename Sum, typename Input, typename Weight, typename Done>
 void multiply(const Input* inputs, const Weight* weights, std::int64_t rows, std::int64_t in, std::int64_t out,
               Done done) {
-  constexpr double kWork = 1 << 20;  // multiplications worth a thread
+  constexpr double kWork = std::is_same_v<Sum, float> ? 1 << 20 : 1 << 22;  // multiplications worth a thread
   const std::int64_t high = (rows + kTileRows - 1) / kTileRows, wide = (out + kTileColumns - 1) / kTileColumns;
   const double work = static_cast<double>(std::min(rows, kTileRows) * kTileColumns * in);
   const auto grain = std::max<std::int64_t>(1, static_cast<std::int64_t>(kWork / work));
