@@ -14,7 +14,8 @@ using torch::Tensor;
 
 namespace {
 
-constexpr std::int64_t kRowsAtOnce = 128;  ///< that go through layers one after the other: whole tiles
+/// That go through layers one after the other: whole tiles, 128 for each thread.
+std::int64_t rows_at_once() { return std::int64_t{128} * at::get_num_threads(); }
 
 /// Null: not in the same pass.
 std::optional<Function> function_of(Activation activation) {
@@ -149,7 +150,7 @@ Tensor InferenceLinear::forward_add(const Tensor& x, const Tensor& residual) con
 }
 
 bool InferenceLinear::in_parts(const Tensor& x) const {
-  return is_ours(x) && has_kernel(Precision::fp32) && x.numel() > kRowsAtOnce * state_->in();
+  return is_ours(x) && has_kernel(Precision::fp32) && x.numel() > rows_at_once() * state_->in();
 }
 
 Tensor InferenceLinear::forward_normed(const LayerNorm& norm, const Tensor& x) const {
@@ -157,8 +158,9 @@ Tensor InferenceLinear::forward_normed(const LayerNorm& norm, const Tensor& x) c
   const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
   Tensor out = reused({rows.size(0), state_->out()});
   const auto layer = state_->packed();
-  for (std::int64_t row = 0; row < rows.size(0); row += kRowsAtOnce) {
-    const std::int64_t count = std::min(kRowsAtOnce, rows.size(0) - row);
+  const std::int64_t step = rows_at_once();
+  for (std::int64_t row = 0; row < rows.size(0); row += step) {
+    const std::int64_t count = std::min(step, rows.size(0) - row);
     Tensor to = out.narrow(0, row, count);
     layer->forward(norm->forward(rows.narrow(0, row, count)), Function::identity, {}, to);
   }
@@ -188,10 +190,11 @@ Tensor feed_forward_in_parts(const LayerNorm* norm, const InferenceLinear& expan
   const Tensor rows = x.reshape({-1, expand.state_->in()}).contiguous();
   const Tensor added = residual.reshape({-1, contract.state_->out()}).contiguous();
   Tensor out = reused(added.sizes());
-  const Tensor between = reused({kRowsAtOnce, expand.state_->out()});
+  const std::int64_t step = rows_at_once();
+  const Tensor between = reused({step, expand.state_->out()});
   const auto first_layer = expand.state_->packed(), second_layer = contract.state_->packed();
-  for (std::int64_t row = 0; row < rows.size(0); row += kRowsAtOnce) {
-    const std::int64_t count = std::min(kRowsAtOnce, rows.size(0) - row);
+  for (std::int64_t row = 0; row < rows.size(0); row += step) {
+    const std::int64_t count = std::min(step, rows.size(0) - row);
     const Tensor from = rows.narrow(0, row, count);
     Tensor wide = between.narrow(0, 0, count), to = out.narrow(0, row, count);
     first_layer->forward(norm == nullptr ? from : (*norm)->forward(from), *function, {}, wide);
