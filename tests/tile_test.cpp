@@ -99,7 +99,7 @@ TEST(Tile, WhatIsNotFiniteStaysInItsRow) {
   for (const TileLoops* loops : kinds()) {
     std::vector<float> inputs(7 * 32, 1.0f), weights(32 * 64, 1.0f), sums(7 * 64);
     inputs[3 * 32 + 5] = std::numeric_limits<float>::quiet_NaN();
-    loops->floats({7, 64, 32, 32, 64, 64, false}, inputs.data(), weights.data(), sums.data());
+    loops->floats(dense_tile(7, 64, 32), inputs.data(), weights.data(), sums.data());
     for (std::size_t i = 0; i < sums.size(); ++i) EXPECT_EQ(std::isnan(sums[i]), i / 64 == 3) << loops->name << i;
   }
 }

@@ -26,7 +26,7 @@ std::vector<Tensor> preprocess_images(const char* who, const ImageEncoder& encod
                                       bool draft) {
   const std::int64_t draft_side = draft ? encoder.draft_side() : 0;
   std::vector<Tensor> pixels(images.size());
-  detail::in_parallel(std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
+  in_parallel(std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       pixels[i] = encoder.preprocess(pixels_of(who, images[i], draft_side));
     }

@@ -40,7 +40,7 @@ void Head::attend(Rows queries, std::int64_t first, std::int64_t count, bool cau
   totals.fill(0);
   const float scale = kLog2OfE / std::sqrt(static_cast<float>(width_));
   for (std::int64_t row = 0; row < count; ++row) {
-    fetch_ahead(queries[first + row + kRowsAhead], width_);
+    queries.fetch(first + row + kRowsAhead, width_);
     take_query(row, queries[first + row], scale);
   }
   const std::int64_t rows = filled_up(count, kQueryStep);

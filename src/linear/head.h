@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "detail/fetch_ahead.h"
 #include "linear/rows.h"
 
 /// Attention of one head: keys and values are laid out once, the scores of kQueries queries and kMostKeys keys live in
@@ -16,14 +17,13 @@ struct Rows {
   const float* first;
   std::int64_t stride;
   const float* operator[](std::int64_t row) const { return first + row * stride; }
+  /// Asks the memory for a row that is read soon: rows lie too far apart for the machine to guess.
+  void fetch(std::int64_t row, std::int64_t width) const {
+    fetch_ahead(first + row * stride, static_cast<std::size_t>(width) * sizeof(float));
+  }
 };
 
-constexpr std::int64_t kRowsAhead = 8;
-
-/// Asks the memory for a row that is read soon: the next lies too far away for the machine to guess.
-inline void fetch_ahead(const float* row, std::int64_t width) {
-  for (std::int64_t i = 0; i < width; i += 16) __builtin_prefetch(row + i);
-}
+constexpr std::int64_t kRowsAhead = 8;  ///< that are asked for
 
 /// Keys whose scores are made at once. `room` of them are computed, a multiple of 16, so that kernels are few.
 struct KeyTile {

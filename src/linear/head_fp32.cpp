@@ -21,8 +21,8 @@ class Fp32Head : public Head {
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     float* to = values_.data() + tile.first * room();
     for (std::int64_t key = 0; key < tile.count; ++key) {
-      fetch_ahead(values[tile.first + key + kRowsAhead], width());
-      fetch_ahead(keys[tile.first + key], width());
+      values.fetch(tile.first + key + kRowsAhead, width());
+      keys.fetch(tile.first + key, width());
       std::copy_n(values[tile.first + key], width(), to + key * room());
     }
     std::fill_n(to + tile.count * room(), (tile.room - tile.count) * room(), 0.0f);  // no share of a NaN
@@ -34,14 +34,8 @@ class Fp32Head : public Head {
   }
 
   void score(std::int64_t queries, const KeyTile& tile) override {
-    multiply_tile({.rows = queries,
-                   .columns = tile.room,
-                   .in = width(),
-                   .inputs_stride = width(),
-                   .weights_stride = tile.room,
-                   .sums_stride = tile.room,
-                   .ahead = false},
-                  queries_.data(), keys_.data() + tile.first * width(), scores_.data());
+    multiply_tile(dense_tile(queries, tile.room, width()), queries_.data(), keys_.data() + tile.first * width(),
+                  scores_.data());
   }
 
   RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) override {
@@ -49,14 +43,8 @@ class Fp32Head : public Head {
   }
 
   void weigh(std::int64_t queries, const KeyTile& tile) override {
-    multiply_tile({.rows = queries,
-                   .columns = room(),
-                   .in = tile.room,
-                   .inputs_stride = tile.room,
-                   .weights_stride = room(),
-                   .sums_stride = room(),
-                   .ahead = false},
-                  scores_.data(), values_.data() + tile.first * room(), parts_.data());
+    multiply_tile(dense_tile(queries, room(), tile.room), scores_.data(), values_.data() + tile.first * room(),
+                  parts_.data());
   }
 
   void add(std::int64_t row, const KeyTile&, float shrink, float factor, float* sums) const override {

@@ -30,8 +30,8 @@ class Int8Head : public Head {
   void lay_out_tile(Rows keys, Rows values, const KeyTile& tile) override {
     for (std::int64_t key = 0; key < tile.count; ++key) {
       const auto place = static_cast<std::size_t>(tile.first + key);
-      fetch_ahead(keys[tile.first + key + kRowsAhead], width());
-      fetch_ahead(values[tile.first + key], width());
+      keys.fetch(tile.first + key + kRowsAhead, width());
+      values.fetch(tile.first + key, width());
       const SignedRow row = quantise_signed(keys[tile.first + key], width(), rows_.data() + key * padded_);
       key_scales_[place] = row.scale;
       key_sums_[place] = row.sum;
@@ -48,14 +48,8 @@ class Int8Head : public Head {
   }
 
   void score(std::int64_t queries, const KeyTile& tile) override {
-    multiply_tile({.rows = queries,
-                   .columns = tile.room,
-                   .in = padded_,
-                   .inputs_stride = padded_,
-                   .weights_stride = tile.room,
-                   .sums_stride = tile.room,
-                   .ahead = false},
-                  queries_.data(), keys_.data() + tile.first * padded_, scores_.data());
+    multiply_tile(dense_tile(queries, tile.room, padded_), queries_.data(), keys_.data() + tile.first * padded_,
+                  scores_.data());
   }
 
   RowSoftmax soften(std::int64_t row, std::int64_t seen, const KeyTile& tile) override {
@@ -65,14 +59,8 @@ class Int8Head : public Head {
   }
 
   void weigh(std::int64_t queries, const KeyTile& tile) override {
-    multiply_tile({.rows = queries,
-                   .columns = room(),
-                   .in = tile.room,
-                   .inputs_stride = tile.room,
-                   .weights_stride = room(),
-                   .sums_stride = room(),
-                   .ahead = false},
-                  shares_.data(), values_.data() + tile.first * room(), parts_.data());
+    multiply_tile(dense_tile(queries, room(), tile.room), shares_.data(), values_.data() + tile.first * room(),
+                  parts_.data());
   }
 
   void add(std::int64_t row, const KeyTile& tile, float shrink, float factor, float* sums) const override {

@@ -17,6 +17,20 @@ namespace {
 /// That go through layers one after the other: whole tiles, 128 for each thread.
 std::int64_t rows_at_once() { return std::int64_t{128} * at::get_num_threads(); }
 
+/// part(first row, rows) for so many rows at a time.
+template <typename Part>
+void in_parts(std::int64_t rows, Part part) {
+  const std::int64_t step = rows_at_once();
+  for (std::int64_t row = 0; row < rows; row += step) part(row, std::min(step, rows - row));
+}
+
+/// (rows, out) -> as x, whose last dimension becomes out
+Tensor shaped_as(const Tensor& x, const Tensor& rows) {
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  shape.back() = rows.size(1);
+  return rows.view(shape);
+}
+
 /// Null: not in the same pass.
 std::optional<Function> function_of(Activation activation) {
   switch (activation) {
@@ -149,24 +163,20 @@ Tensor InferenceLinear::forward_add(const Tensor& x, const Tensor& residual) con
   return fused.defined() ? fused : state_->plain(x) + residual;
 }
 
-bool InferenceLinear::in_parts(const Tensor& x) const {
+bool InferenceLinear::has_parts(const Tensor& x) const {
   return is_ours(x) && has_kernel(Precision::fp32) && x.numel() > rows_at_once() * state_->in();
 }
 
 Tensor InferenceLinear::forward_normed(const LayerNorm& norm, const Tensor& x) const {
-  if (!in_parts(x)) return forward(norm->forward(x));
+  if (!has_parts(x)) return forward(norm->forward(x));
   const Tensor rows = x.reshape({-1, state_->in()}).contiguous();
   Tensor out = reused({rows.size(0), state_->out()});
   const auto layer = state_->packed();
-  const std::int64_t step = rows_at_once();
-  for (std::int64_t row = 0; row < rows.size(0); row += step) {
-    const std::int64_t count = std::min(step, rows.size(0) - row);
+  in_parts(rows.size(0), [&](std::int64_t row, std::int64_t count) {
     Tensor to = out.narrow(0, row, count);
     layer->forward(norm->forward(rows.narrow(0, row, count)), Function::identity, {}, to);
-  }
-  std::vector<std::int64_t> shape = x.sizes().vec();
-  shape.back() = state_->out();
-  return out.view(shape);
+  });
+  return shaped_as(x, out);
 }
 
 /// Undefined: torch's own is wanted.
@@ -176,30 +186,26 @@ Tensor InferenceLinear::run(const Tensor& x, Function function, const Tensor& re
   Tensor out = reused({rows.size(0), state_->out()});
   const Tensor added = residual.defined() ? residual.reshape({-1, state_->out()}).contiguous() : Tensor();
   state_->packed()->forward(rows, function, added, out);
-  std::vector<std::int64_t> shape = x.sizes().vec();
-  shape.back() = state_->out();
-  return out.view(shape);
+  return shaped_as(x, out);
 }
 
 Tensor feed_forward_in_parts(const LayerNorm* norm, const InferenceLinear& expand, Activation activation,
                              const InferenceLinear& contract, const Tensor& x, const Tensor& residual) {
   const std::optional<Function> function = function_of(activation);
-  if (!function || !expand.in_parts(x)) {
+  if (!function || !expand.has_parts(x)) {
     return contract.forward_add(expand.forward(norm == nullptr ? x : (*norm)->forward(x), activation), residual);
   }
   const Tensor rows = x.reshape({-1, expand.state_->in()}).contiguous();
   const Tensor added = residual.reshape({-1, contract.state_->out()}).contiguous();
   Tensor out = reused(added.sizes());
-  const std::int64_t step = rows_at_once();
-  const Tensor between = reused({step, expand.state_->out()});
+  const Tensor between = reused({rows_at_once(), expand.state_->out()});
   const auto first_layer = expand.state_->packed(), second_layer = contract.state_->packed();
-  for (std::int64_t row = 0; row < rows.size(0); row += step) {
-    const std::int64_t count = std::min(step, rows.size(0) - row);
+  in_parts(rows.size(0), [&](std::int64_t row, std::int64_t count) {
     const Tensor from = rows.narrow(0, row, count);
     Tensor wide = between.narrow(0, 0, count), to = out.narrow(0, row, count);
     first_layer->forward(norm == nullptr ? from : (*norm)->forward(from), *function, {}, wide);
     second_layer->forward(wide, Function::identity, added.narrow(0, row, count), to);
-  }
+  });
   return out.view(residual.sizes());
 }
 

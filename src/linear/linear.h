@@ -47,7 +47,7 @@ class InferenceLinear {
                                              Activation activation, const InferenceLinear& contract,
                                              const torch::Tensor& x, const torch::Tensor& residual);
   /// Whether there are more rows than are computed at once.
-  bool in_parts(const torch::Tensor& x) const;
+  bool has_parts(const torch::Tensor& x) const;
   class State;
   torch::Tensor run(const torch::Tensor& x, Function function, const torch::Tensor& residual) const;
 

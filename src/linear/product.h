@@ -14,7 +14,7 @@ void multiply_tile(const Tile& tile, const std::uint8_t* inputs, const std::int8
 /// Two inputs of a column side by side: weights (in / 2, columns, 2), their stride counts twos.
 void multiply_tile(const Tile& tile, const c10::BFloat16* inputs, const c10::BFloat16* weights, float* sums);
 
-/// This thread is done for now: gives back what brgemm keeps, the tiles of a machine with AMX.
+/// Gives back what brgemm keeps for a thread between its products: the tiles of a machine with AMX.
 void release_tiles();
 
 }  // namespace trine::detail

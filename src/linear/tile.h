@@ -18,6 +18,11 @@ struct Tile {
   bool ahead;  ///< what lies behind the weights is wanted next: the memory is asked for it meanwhile
 };
 
+/// Of matrices whose rows lie side by side; nothing is wanted next.
+constexpr Tile dense_tile(std::int64_t rows, std::int64_t columns, std::int64_t in) {
+  return {rows, columns, in, in, columns, columns, false};
+}
+
 /// One kind of machine's. A sum runs over the inputs in one order, whatever rows are beside it; those of bytes are
 /// exact.
 struct TileLoops {

@@ -12,6 +12,7 @@
 #include <span>
 #include <vector>
 
+#include "detail/fetch_ahead.h"
 #include "search/half.h"
 #include "trine/search/index.h"
 
@@ -78,13 +79,6 @@ class Column {
   std::span<const T> view_;
   std::shared_ptr<const void> file_;
 };
-
-/// Asks the memory for `bytes` that will be read soon. Inlined in any case: GCC takes a function that does nothing else
-/// for one without effect and leaves the call away.
-[[gnu::always_inline]] inline void fetch_ahead(const void* from, std::size_t bytes) {
-  constexpr std::size_t kLine = 64;
-  for (std::size_t at = 0; at < bytes; at += kLine) __builtin_prefetch(static_cast<const char*>(from) + at);
-}
 
 /// Codes of a row in memory and in files: `dim` of them and 128, which stands for 0, up to a multiple of 64.
 constexpr std::size_t code_stride(std::size_t dim) { return (dim + 63) / 64 * 64; }
