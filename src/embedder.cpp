@@ -807,9 +807,9 @@ Tensor Embedder::video_probabilities(const std::vector<VideoInput>& videos, cons
   return Impl::probabilities(kScores, *scores, features, texts);
 }
 
-Tensor Embedder::preprocess_image(const ImageInput& image) const {
+Tensor Embedder::preprocess_image(const ImageInput& image, bool draft) const {
   impl_->require(Modality::image);
-  return impl_->image->preprocess(detail::pixels_of("preprocess_image", image));
+  return detail::preprocess_image("preprocess_image", *impl_->image, image, draft);
 }
 
 Tensor Embedder::embed_pixels(const Tensor& pixels) const {
@@ -817,8 +817,6 @@ Tensor Embedder::embed_pixels(const Tensor& pixels) const {
   const torch::AutoGradMode record(RecordGradients::on());
   return normalise(impl_->projected(impl_->image->encode(pixels)));
 }
-
-std::int64_t Embedder::draft_side() const { return impl_->image ? impl_->image->draft_side() : 0; }
 
 Tensor Embedder::preprocess_audio(const AudioInput& audio) const {
   impl_->require(Modality::audio);

@@ -26,6 +26,7 @@ using namespace std::string_view_literals;
 using trine::Image;
 using trine::ImageOptions;
 using trine::ResizeFilter;
+using trine::Resizing;
 using trine::detail::Json;
 using FileBytes = std::vector<std::byte>;
 
@@ -76,15 +77,28 @@ std::string difference(const Image& got, const Image& wanted) {
   return greatest == 0 ? "" : "up to " + std::to_string(greatest) + " levels";
 }
 
-/// The message of the std::runtime_error that `file` must cause.
-std::string refusal(const FileBytes& file, const ImageOptions& options = {}) {
+Resizing halved(int width, int height) {
+  width = width / 2 + 1, height = height / 2 + 1;
+  return {width, height, ResizeFilter::bicubic, {0, 0, width, height}};
+}
+
+/// The message of the std::runtime_error that `decode` must throw.
+template <typename Decode>
+std::string message_of(const Decode& decode) {
   try {
-    trine::decode_image(file, options);
+    decode();
   } catch (const std::runtime_error& error) {
     EXPECT_TRUE(std::string_view(error.what()).starts_with("[decode_image] ")) << error.what();
     return error.what();
   }
   return "accepted";
+}
+
+/// The message that `file` must cause, whether it is resized while it is decoded or not.
+std::string refusal(const FileBytes& file, const ImageOptions& options = {}) {
+  const std::string message = message_of([&] { trine::decode_image(file, options); });
+  EXPECT_EQ(message_of([&] { trine::decode_image(file, options, halved); }), message);
+  return message;
 }
 
 void expect_refusal(const FileBytes& file, std::string_view part, const ImageOptions& options = {}) {
@@ -344,6 +358,46 @@ TEST(DecodeImage, DraftsOfAJpegAreAsLargeAsAsked) {
         difference(trine::decode_image(golden_file(name), {.draft_side = 1}), trine::decode_image(golden_file(name))),
         "")
         << name;
+  }
+}
+
+TEST(DecodeImage, ResizesWhileItDecodes) {
+  std::mt19937 random(8);
+  const auto below = [&](int limit) { return static_cast<int>(random() % static_cast<unsigned>(limit)); };
+  const auto filters = {ResizeFilter::nearest, ResizeFilter::bilinear, ResizeFilter::bicubic, ResizeFilter::lanczos};
+  for (const Json& entry : golden().cases.at("decode")) {
+    const FileBytes file = golden_file(entry.at("file"));
+    for (const ImageOptions& options :
+         {ImageOptions{}, ImageOptions{.apply_exif_orientation = true}, ImageOptions{.draft_side = 9}}) {
+      const Image whole = trine::decode_image(file, options);
+      for (const auto& [width, height] : std::vector<std::pair<int, int>>{{whole.width, whole.height},
+                                                                          {whole.width, 11},
+                                                                          {13, whole.height},
+                                                                          {whole.width / 2 + 1, whole.height / 2 + 1},
+                                                                          {2 * whole.width, 2 * whole.height},
+                                                                          {whole.width / 2 + 1, 1},
+                                                                          {1, 90}}) {
+        for (const ResizeFilter filter : filters) {
+          const int left = below(width), top = below(height);
+          const Resizing to{width, height, filter, {left, top, 1 + below(width - left), 1 + below(height - top)}};
+          const auto as_asked = [&](int decoded_width, int decoded_height) {
+            EXPECT_EQ(std::pair(decoded_width, decoded_height), std::pair(whole.width, whole.height));
+            return to;
+          };
+          EXPECT_EQ(difference(trine::decode_image(file, options, as_asked), trine::resize(whole, to)), "")
+              << entry.at("file") << " to " << width << " x " << height;
+        }
+      }
+    }
+  }
+}
+
+TEST(DecodeImage, RefusesWhatItCannotResizeTo) {
+  for (const FileBytes& file : {trine::encode_jpeg(flat(40, 30, 90)), golden_file("rgb.png")}) {
+    for (const Resizing& to : {Resizing{}, Resizing{20, 20, ResizeFilter::bicubic, {0, 0, 21, 20}},
+                               Resizing{20, INT_MAX, ResizeFilter::bicubic, {0, 0, 20, 20}}}) {
+      EXPECT_THROW(trine::decode_image(file, {}, [&](int, int) { return to; }), std::invalid_argument);
+    }
   }
 }
 

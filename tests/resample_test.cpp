@@ -108,7 +108,7 @@ TEST(Resample, APartIsThatPartOfTheWhole) {
     const int left = below(width, random), top = below(height, random);
     const Rectangle part{left, top, 1 + below(width - left, random), 1 + below(height - top, random)};
     const Image wanted = crop(resize(image, width, height, filter), part.left, part.top, part.width, part.height);
-    const Image got = resize(image, width, height, filter, part);
+    const Image got = resize(image, {width, height, filter, part});
     EXPECT_EQ(got.width, part.width);
     EXPECT_EQ(got.pixels, wanted.pixels) << image.width << " x " << image.height << " to " << width << " x " << height;
   }
@@ -117,7 +117,7 @@ TEST(Resample, APartIsThatPartOfTheWhole) {
 TEST(Resample, APartBeyondTheEdgeIsRefused) {
   const Image image{2, 2, std::vector<std::uint8_t>(12)};
   for (const Rectangle part : {Rectangle{-1, 0, 2, 2}, {0, 0, 0, 2}, {3, 0, 2, 2}, {0, 3, 1, 2}, {0, 0, 5, 1}}) {
-    EXPECT_THROW(resize(image, 4, 4, ResizeFilter::bicubic, part), std::invalid_argument);
+    EXPECT_THROW(resize(image, {4, 4, ResizeFilter::bicubic, part}), std::invalid_argument);
   }
 }
 

@@ -168,11 +168,10 @@ class TRINE_API Embedder {
   SimilarityKind scoring_kind(Modality modality) const;
 
   /// What enters the networks: pixels (3, H, W); mel or samples of a clip that fits, see AudioEncoder::preprocess; the
-  /// ids of a text, special tokens included, cut at the encoder's limit, without any prompt.
-  torch::Tensor preprocess_image(const ImageInput& image) const;
+  /// ids of a text, special tokens included, cut at the encoder's limit, without any prompt. `draft`: see EmbedOptions.
+  torch::Tensor preprocess_image(const ImageInput& image, bool draft = false) const;
   /// The pictures' vectors from what `preprocess_image` gives, stacked: (N, 3, H, W) -> (N, dim)
   torch::Tensor embed_pixels(const torch::Tensor& pixels) const;
-  std::int64_t draft_side() const;  ///< of the model's drafts, see ImageEncoder; 0: it takes none
   torch::Tensor preprocess_audio(const AudioInput& audio) const;
   std::vector<std::int32_t> tokenize(const std::string& text) const;
 

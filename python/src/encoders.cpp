@@ -57,12 +57,12 @@ void bind_encoders(py::module_& m) {
           [](const ImageEncoder& self, const py::bytes& file) {
             const auto bytes = bytes_of(file);
             const py::gil_scoped_release unlocked;
-            return self.preprocess(decode_image(bytes));
+            return self.preprocess_file(bytes);
           },
           py::arg("file"), "The same of the bytes of a file.")
       .def(
           "preprocess",
-          [](const ImageEncoder& self, const std::filesystem::path& path) { return self.preprocess(read_image(path)); },
+          [](const ImageEncoder& self, const std::filesystem::path& path) { return self.preprocess_file(path); },
           py::arg("path"), NoGil(), "The same of a file.")
       .def("encode", &ImageEncoder::encode, py::arg("pixels"), NoGil(), "(N, 3, H', W') -> (N, dim)")
       .def(

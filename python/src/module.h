@@ -6,6 +6,8 @@
 #include <torch/extension.h>
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -13,9 +15,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "trine/input/audio.h"
 #include "trine/input/image.h"
+#include "trine/input/modality.h"
 #include "trine/search/query.h"
 
 namespace trine::python {
@@ -92,6 +98,16 @@ py::class_<Module, std::shared_ptr<Module>> bind_learned(py::module_& m, const c
 
 namespace pybind11::detail {
 
+/// An array of these very numbers, which nothing copies.
+template <typename T, std::size_t N>
+array_t<T> own(std::vector<T> numbers, const std::array<ssize_t, N>& shape) {
+  auto owner = std::make_unique<std::vector<T>>(std::move(numbers));
+  const T* data = owner->data();
+  const capsule release(owner.get(), [](void* it) { delete static_cast<std::vector<T>*>(it); });
+  owner.release();
+  return array_t<T>(shape, data, release);
+}
+
 /// Pixels: an array of uint8 (H, W, 3).
 template <>
 struct type_caster<trine::Image> {
@@ -108,8 +124,33 @@ struct type_caster<trine::Image> {
     return true;
   }
 
-  static handle cast(const trine::Image& image, return_value_policy, handle) {
-    return array_t<std::uint8_t>({image.height, image.width, 3}, image.pixels.data()).release();
+  static handle cast(trine::Image image, return_value_policy, handle) {
+    const std::array<ssize_t, 3> shape{image.height, image.width, 3};
+    return own(std::move(image.pixels), shape).release();
+  }
+};
+
+/// A path, the bytes of a file, or pixels.
+template <>
+struct type_caster<trine::ImageInput> {
+  PYBIND11_TYPE_CASTER(trine::ImageInput, const_name("os.PathLike | bytes | numpy.ndarray"));
+
+  bool load(handle source, bool convert) {
+    if (isinstance<bytes>(source)) {  // which the caster of paths would take
+      const auto file = trine::python::bytes_of(reinterpret_borrow<bytes>(source));
+      value = std::vector<std::byte>(file.begin(), file.end());
+      return true;
+    }
+    return take<trine::Image>(source, convert) || take<std::filesystem::path>(source, convert);
+  }
+
+ private:
+  template <typename T>
+  bool take(handle source, bool convert) {
+    make_caster<T> caster;
+    if (!caster.load(source, convert)) return false;
+    value = cast_op<T&&>(std::move(caster));
+    return true;
   }
 };
 
@@ -129,9 +170,9 @@ struct type_caster<trine::Audio> {
     return true;
   }
 
-  static handle cast(const trine::Audio& audio, return_value_policy, handle) {
-    const array_t<float> samples(static_cast<ssize_t>(audio.samples.size()), audio.samples.data());
-    return make_tuple(samples, audio.sample_rate).release();
+  static handle cast(trine::Audio audio, return_value_policy, handle) {
+    const std::array<ssize_t, 1> shape{std::ssize(audio.samples)};
+    return make_tuple(own(std::move(audio.samples), shape), audio.sample_rate).release();
   }
 };
 

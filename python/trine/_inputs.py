@@ -54,12 +54,10 @@ def file(value: PathLike | bytes, what: str) -> str | bytes:
     raise TypeError(f"A {what} must be a path or the bytes of a file, not {_kind(value)}.")
 
 
-def image(value: ImageLike, draft_side: int = 0) -> str | Pixels:
-    """`draft_side`: of the bytes of a file, see `read_image`."""
-    if isinstance(value, (str, os.PathLike)):
-        return path(value)
-    if _is_bytes(value):
-        return _trine.decode_image(bytes(value), draft_side)
+def image(value: ImageLike) -> str | bytes | Pixels:
+    """A file as it is, by its path or its bytes, all else as pixels."""
+    if _is_bytes(value) or isinstance(value, (str, os.PathLike)):
+        return file(value, "picture")
     if _is_pil(value):
         return np.array(value.convert("RGB"))
     pixels = _array(value, "an image")
@@ -79,16 +77,12 @@ def image(value: ImageLike, draft_side: int = 0) -> str | Pixels:
     return np.ascontiguousarray(pixels)
 
 
-def picture(value: ImageLike) -> str | bytes | Pixels:
-    """A file as it is, by its path or its bytes, all else as pixels."""
-    is_file = _is_bytes(value) or isinstance(value, (str, os.PathLike))
-    return file(value, "picture") if is_file else image(value)
-
-
 def pixels(value: ImageLike, draft_side: int = 0) -> Pixels:
     """The same, with files read."""
-    loaded = image(value, draft_side)
-    return _trine.read_image(loaded, draft_side) if isinstance(loaded, str) else loaded
+    given = image(value)
+    if isinstance(given, bytes):
+        return _trine.decode_image(given, draft_side)
+    return _trine.read_image(given, draft_side) if isinstance(given, str) else given
 
 
 def audio(value: AudioLike, sample_rate: int = DEFAULT_RATE) -> str | Clip:

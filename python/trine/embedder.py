@@ -323,13 +323,13 @@ class Embedder:
             shares[i] = _named(i, len(videos), call, one)
         return shares[0] if single else shares
 
-    def preprocess_image(self, image: _inputs.ImageLike) -> torch.Tensor:
-        """What of a picture enters the network: resized, cropped, normalised -> (3, H, W).
+    def preprocess_image(self, image: _inputs.ImageLike, *, draft: bool = False) -> torch.Tensor:
+        """What of a picture enters the network: resized, cropped, normalised -> (3, H, W). `draft`: as of `embed_image`.
 
         >>> model.preprocess_image("photo.jpg").shape               # doctest: +SKIP
         torch.Size([3, 224, 224])
         """
-        return self._model.preprocess_image(_inputs.image(image))
+        return self._model.preprocess_image(_inputs.image(image), draft)
 
     def preprocess_audio(self, audio: _inputs.AudioLike) -> torch.Tensor:
         """What of a clip enters the network: mel (bands, frames), or samples (n) at the network's rate.
@@ -476,12 +476,11 @@ class Embedder:
         embed, convert = getattr(self._model, f"embed_{modality}s"), getattr(_inputs, modality)
         if modality == "audio":  # at its own rate: the model's may be higher than the default
             convert = functools.partial(_inputs.audio, sample_rate=0)
-        if modality == "image" and options.draft:
-            convert = functools.partial(_inputs.image, draft_side=self._model.draft_side)
         batch_size, settings = options.batch_size, options.of(modality)
         positions = list(values)
         # files of several batches go together: one is read while another is computed
-        together = batch_size * (_BATCHES if all(isinstance(v, (str, os.PathLike)) for v in values.values()) else 1)
+        small = (str, os.PathLike, bytes) if modality == "image" else (str, os.PathLike)
+        together = batch_size * (_BATCHES if all(isinstance(v, small) for v in values.values()) else 1)
         parts, coverage = [torch.empty(0, self.dim)], {}
         for start in range(0, max(len(positions), 1), together):
             batch = positions[start : start + together]

@@ -82,7 +82,7 @@ class Encoder:
         torch.Size([80, 212])
         """
         if self.modality == "image":
-            return self._tower.preprocess(_inputs.picture(value))
+            return self._tower.preprocess(_inputs.image(value))
         if self.modality == "text":
             _inputs.text(value)
             return torch.tensor(self._tower.tokenize(value))

@@ -133,7 +133,7 @@ struct ReadProduct {
 /// Makes a product's vectors.
 class ProductEmbedder {
  public:
-  ProductEmbedder(const Embedder& model, bool draft) : model_(model), draft_side_(draft ? model.draft_side() : 0) {}
+  ProductEmbedder(const Embedder& model, bool draft) : model_(model), draft_(draft) {}
 
   /// Changes nothing, so that it may go on beside `embed`.
   std::vector<ReadPicture> read_pictures(const Product& product) const {
@@ -165,7 +165,7 @@ class ProductEmbedder {
  private:
   ReadPicture read_picture(const fs::path& file) const {
     try {
-      return {.pixels = model_.preprocess_image(read_image(file, {.draft_side = draft_side_}))};
+      return {.pixels = model_.preprocess_image(file, draft_)};
     } catch (...) {
       return {.failure = std::current_exception()};
     }
@@ -178,7 +178,7 @@ class ProductEmbedder {
   }
 
   const Embedder& model_;
-  std::int64_t draft_side_;
+  bool draft_;
   std::optional<VideoSearch> watcher_;  ///< made for the first video
 };
 

@@ -146,8 +146,11 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
   std::int64_t dim() const override { return EfficientNetImpl::kFeatures; }
 
   Tensor preprocess(const Image& image) const override {
-    return resize_crop_scale(image, config_.input_size, config_.crop_pct, config_.interpolation, config_.mean,
-                             config_.std);
+    return to_tensor(resize(image, resizing(image.width, image.height)), config_.mean, config_.std);
+  }
+  Tensor preprocess_file(std::span<const std::byte> file, const ImageOptions& options) const override {
+    const auto to = [this](int width, int height) { return resizing(width, height); };
+    return to_tensor(decode_image(file, options, to), config_.mean, config_.std);
   }
 
   std::int64_t draft_side() const override { return resized_side(config_.input_size, config_.crop_pct); }
@@ -186,6 +189,10 @@ class EfficientNetEncoder : public ImageEncoder, public Trainable {
   }
 
  private:
+  Resizing resizing(int width, int height) const {
+    return resize_crop(width, height, config_.input_size, config_.crop_pct, config_.interpolation);
+  }
+
   EfficientNet load() const {
     EfficientNet network(config_);
     load_weights(*network, Checkpoint::open(directory_));

@@ -6,6 +6,7 @@
 
 #include "detail/error.h"
 #include "detail/json.h"
+#include "input/detail/image_file.h"
 #include "trine/encoders/ast.h"
 #include "trine/encoders/bert.h"
 #include "trine/encoders/clap.h"
@@ -102,6 +103,15 @@ torch::Tensor TextEncoder::encode_after(const std::string& prompt, const std::ve
 const Prompts& TextEncoder::prompts() const {
   static const Prompts none;
   return none;
+}
+
+torch::Tensor ImageEncoder::preprocess_file(std::span<const std::byte> file, const ImageOptions& options) const {
+  return preprocess(decode_image(file, options));
+}
+
+torch::Tensor ImageEncoder::preprocess_file(const std::filesystem::path& path, const ImageOptions& options) const {
+  return detail::from_image_file(path, options.max_bytes,
+                                 [&](std::span<const std::byte> file) { return preprocess_file(file, options); });
 }
 
 std::int64_t ImageEncoder::draft_side() const { return 0; }

@@ -3,6 +3,7 @@
 #include <map>
 
 #include "detail/error.h"
+#include "input/detail/pixels.h"
 #include "linear/parallel.h"
 
 namespace trine::detail {
@@ -10,25 +11,39 @@ namespace trine::detail {
 namespace fs = std::filesystem;
 using torch::Tensor;
 
-Image pixels_of(const char* who, const ImageInput& input, std::int64_t draft_side) {
-  if (const auto* image = std::get_if<Image>(&input)) {
-    if (image->width < 1 || image->height < 1 ||
-        image->pixels.size() != static_cast<std::size_t>(image->width) * static_cast<std::size_t>(image->height) * 3) {
-      bad_argument(who, "wanted width * height * 3 bytes of pixels, got ", image->pixels.size(), " for ", image->width,
-                   " x ", image->height);
-    }
-    return *image;
-  }
-  return read_image(std::get<fs::path>(input), {.draft_side = draft_side});
+namespace {
+
+void check_pixels(const char* who, const Image& image) {
+  if (image.width >= 1 && image.height >= 1 && image.pixels.size() == rgb_bytes(image.width, image.height)) return;
+  bad_argument(who, "wanted width * height * 3 bytes of pixels, got ", image.pixels.size(), " for ", image.width, " x ",
+               image.height);
+}
+
+}  // namespace
+
+Image pixels_of(const char* who, const ImageInput& input) {
+  if (const auto* path = std::get_if<fs::path>(&input)) return read_image(*path);
+  if (const auto* file = std::get_if<std::vector<std::byte>>(&input)) return decode_image(*file);
+  const auto& image = std::get<Image>(input);
+  check_pixels(who, image);
+  return image;
+}
+
+Tensor preprocess_image(const char* who, const ImageEncoder& encoder, const ImageInput& image, bool draft) {
+  const ImageOptions options{.draft_side = draft ? encoder.draft_side() : 0};
+  if (const auto* path = std::get_if<fs::path>(&image)) return encoder.preprocess_file(*path, options);
+  if (const auto* file = std::get_if<std::vector<std::byte>>(&image)) return encoder.preprocess_file(*file, options);
+  const auto& pixels = std::get<Image>(image);
+  check_pixels(who, pixels);
+  return encoder.preprocess(pixels);
 }
 
 std::vector<Tensor> preprocess_images(const char* who, const ImageEncoder& encoder, std::span<const ImageInput> images,
                                       bool draft) {
-  const std::int64_t draft_side = draft ? encoder.draft_side() : 0;
   std::vector<Tensor> pixels(images.size());
   in_parallel(std::ssize(images), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
-      pixels[i] = encoder.preprocess(pixels_of(who, images[i], draft_side));
+      pixels[i] = preprocess_image(who, encoder, images[i], draft);
     }
   });
   return pixels;

@@ -12,10 +12,14 @@
 
 namespace trine::detail {
 
-/// The pixels, those given refused where their number does not fit. `draft_side`: see ImageOptions.
-Image pixels_of(const char* who, const ImageInput& input, std::int64_t draft_side = 0);
+/// The pixels, those given refused where their number does not fit.
+Image pixels_of(const char* who, const ImageInput& input);
 
-/// Pictures as they enter the encoder, made ready side by side. `draft`: see EmbedOptions.
+/// A picture as it enters the encoder -> (3, H, W). `draft`: see EmbedOptions.
+torch::Tensor preprocess_image(const char* who, const ImageEncoder& encoder, const ImageInput& image,
+                               bool draft = false);
+
+/// The same of several, made ready side by side.
 std::vector<torch::Tensor> preprocess_images(const char* who, const ImageEncoder& encoder,
                                              std::span<const ImageInput> images, bool draft = false);
 

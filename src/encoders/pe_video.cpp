@@ -51,6 +51,9 @@ class PeVideoTower : public VideoEncoder, public Trainable, public detail::PeTex
 
   std::int64_t dim() const override { return part_.head->proj->weight.size(0); }
   Tensor preprocess(const Image& image) const override { return part_.processor.frame(image); }
+  Tensor preprocess_file(std::span<const std::byte> file, const ImageOptions& options) const override {
+    return part_.processor.frame(file, options);
+  }
   Description describe() const override { return description_; }
 
   Tensor encode(const Tensor& pixels) const override {

@@ -278,6 +278,28 @@ Image on_black(const Image& image, const Rectangle& part) {
   return result;
 }
 
+/// What of a picture is worked out: the crop, or all of it where that sticks out.
+Resizing resizing(const ImageProcessor& processor, int width, int height) {
+  Resizing to{width, height, processor.resample, {}};
+  if (processor.do_resize) {
+    const auto [down, across] = resized(processor, height, width);
+    to.width = across, to.height = down;
+  }
+  to.part = {0, 0, to.width, to.height};
+  const ImageSize& crop = processor.crop_size;
+  if (processor.do_center_crop && crop.width <= to.width && crop.height <= to.height) {
+    to.part = middle(to.width, to.height, crop.width, crop.height, processor.even_offsets);
+  }
+  return to;
+}
+
+/// What is made of it, with the crop that stuck out.
+Image framed(const ImageProcessor& processor, Image image) {
+  const ImageSize& crop = processor.crop_size;
+  if (!processor.do_center_crop || (image.width == crop.width && image.height == crop.height)) return image;
+  return on_black(image, middle(image.width, image.height, crop.width, crop.height, processor.even_offsets));
+}
+
 /// What each of the 256 values of a byte becomes, channel by channel: one division each.
 using Tables = std::array<std::array<float, 256>, 3>;
 
@@ -300,6 +322,24 @@ Tensor look_up(const Image& image, const Tables& tables) {
     for (std::size_t i = 0; i < plane; ++i) *out++ = tables[channel][image.pixels[i * 3 + channel]];
   }
   return tensor;
+}
+
+/// Bytes to numbers, padded.
+Tensor scaled(const ImageProcessor& processor, const Image& bytes) {
+  // the reference multiplies in double precision and normalises in single
+  const Tensor pixels =
+      look_up(bytes, tabulate([&](int value, std::size_t channel) {
+                const float x = processor.do_rescale ? static_cast<float>(value * processor.rescale_factor)
+                                                     : static_cast<float>(value);
+                return processor.do_normalize ? (x - processor.image_mean[channel]) / processor.image_std[channel] : x;
+              }));
+  if (!processor.do_pad) return pixels;
+  const ImageSize& pad = processor.pad_size;
+  if (bytes.height > pad.height || bytes.width > pad.width) {
+    detail::bad_argument(kPreprocess, "a picture of ", bytes.width, " x ", bytes.height,
+                         " pixels after resizing does not fit into the padding of ", pad.width, " x ", pad.height);
+  }
+  return torch::constant_pad_nd(pixels, {0, pad.width - bytes.width, 0, pad.height - bytes.height});
 }
 
 }  // namespace
@@ -345,19 +385,17 @@ Tensor to_tensor(const Image& image, const std::array<float, 3>& mean, const std
 
 int resized_side(int size, double crop_pct) { return static_cast<int>(std::floor(size / crop_pct)); }
 
-Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
-                         const std::array<float, 3>& mean, const std::array<float, 3>& std) {
+Resizing resize_crop(int width, int height, int size, double crop_pct, ResizeFilter filter) {
   // torchvision.Resize(int): the long side is cut to an integer; CenterCrop: the offset is rounded half to even
   const int target = resized_side(size, crop_pct);
-  const int shorter = std::min(image.width, image.height), longer = std::max(image.width, image.height);
+  const int shorter = std::min(width, height), longer = std::max(width, height);
   if (shorter < 1 || longer / shorter > kMaxAspect) {
-    detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height, " pixels, wanted at most ",
-                         kMaxAspect, " : 1");
+    detail::bad_argument(kPreprocess, "a picture of ", width, " x ", height, " pixels, wanted at most ", kMaxAspect,
+                         " : 1");
   }
   const int scaled = static_cast<int>(static_cast<std::int64_t>(target) * longer / shorter);
-  const bool wide = image.width > image.height;
-  const int width = wide ? scaled : target, height = wide ? target : scaled;
-  return to_tensor(resize(image, width, height, filter, middle(width, height, size, size, true)), mean, std);
+  const int across = width > height ? scaled : target, down = width > height ? target : scaled;
+  return {across, down, filter, middle(across, down, size, size, true)};
 }
 
 ImageProcessor ImageProcessor::load(const std::filesystem::path& directory, std::string_view fallback) {
@@ -442,29 +480,14 @@ Image ImageProcessor::resize_and_crop(const Image& image) const {
     detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height,
                          " pixels must have three bytes for each, got ", image.pixels.size());
   }
-  const auto [height, width] =
-      do_resize ? resized(*this, image.height, image.width) : std::array<int, 2>{image.height, image.width};
-  if (!do_center_crop) return resize(image, width, height, resample);
-  const Rectangle part = middle(width, height, crop_size.width, crop_size.height, even_offsets);
-  const bool within = part.width <= width && part.height <= height;
-  return within ? resize(image, width, height, resample, part) : on_black(resize(image, width, height, resample), part);
+  return framed(*this, resize(image, resizing(*this, image.width, image.height)));
 }
 
-Tensor ImageProcessor::operator()(const Image& image) const {
-  const Image bytes = resize_and_crop(image);
-  // the reference multiplies in double precision and normalises in single
-  const Tensor pixels = look_up(bytes, tabulate([&](int value, std::size_t channel) {
-                                  const float scaled = do_rescale ? static_cast<float>(value * rescale_factor)
-                                                                  : static_cast<float>(value);
-                                  return do_normalize ? (scaled - image_mean[channel]) / image_std[channel] : scaled;
-                                }));
-  if (!do_pad) return pixels;
-  if (bytes.height > pad_size.height || bytes.width > pad_size.width) {
-    detail::bad_argument(kPreprocess, "a picture of ", bytes.width, " x ", bytes.height,
-                         " pixels after resizing does not fit into the padding of ", pad_size.width, " x ",
-                         pad_size.height);
-  }
-  return torch::constant_pad_nd(pixels, {0, pad_size.width - bytes.width, 0, pad_size.height - bytes.height});
+Tensor ImageProcessor::operator()(const Image& image) const { return scaled(*this, resize_and_crop(image)); }
+
+Tensor ImageProcessor::operator()(std::span<const std::byte> file, const ImageOptions& options) const {
+  const auto to = [this](int width, int height) { return resizing(*this, width, height); };
+  return scaled(*this, framed(*this, decode_image(file, options, to)));
 }
 
 std::optional<std::array<int, 2>> ImageProcessor::output_size() const {

@@ -112,6 +112,9 @@ class ImageTower : public ImageEncoder, public Trainable {
 
   std::int64_t dim() const override { return dim_; }
   torch::Tensor preprocess(const Image& image) const override { return processor_(image); }
+  torch::Tensor preprocess_file(std::span<const std::byte> file, const ImageOptions& options) const override {
+    return processor_(file, options);
+  }
   std::int64_t draft_side() const override { return processor_.draft_side(); }
   torch::Tensor encode(const torch::Tensor& pixels) const override;
   Description describe() const override { return description_; }

@@ -1,13 +1,14 @@
 #include "trine/input/image.h"
 
-#include <string_view>
-
 #include "input/detail/bmp.h"
 #include "input/detail/gif.h"
+#include "input/detail/image_file.h"
 #include "input/detail/image_header.h"
 #include "input/detail/jpeg.h"
 #include "input/detail/orient.h"
+#include "input/detail/pixels.h"
 #include "input/detail/png.h"
+#include "input/detail/resize_rows.h"
 #include "input/detail/tiff.h"
 #include "input/detail/webp.h"
 
@@ -17,6 +18,8 @@ namespace {
 using detail::bad_image;
 using detail::ImageFormat;
 using detail::ImageHeader;
+using detail::JpegRows;
+using detail::rgb_bytes;
 
 /// The longest side libpng accepts.
 constexpr std::int64_t kMaxSide = 1'000'000;
@@ -38,13 +41,54 @@ int draft_scale(const ImageHeader& header, std::int64_t side) {
   return 1;
 }
 
-/// `scale`: of a JPEG, how many times smaller.
-Image decode(std::span<const std::byte> file, const ImageHeader& header, int scale) {
-  const int width = static_cast<int>(header.width);
-  const int height = static_cast<int>(header.height);
-  switch (header.format) {
-    case ImageFormat::jpeg:
-      return detail::decode_jpeg(file, scale);
+/// What is known before decoding.
+struct Opened {
+  ImageHeader header;
+  int scale;  ///< of a JPEG, how many times smaller it is decoded
+};
+
+Opened open(std::span<const std::byte> file, const ImageOptions& options) {
+  if (file.size() > options.max_bytes)
+    bad_image("a file of ", file.size(), " bytes, at most ", options.max_bytes, " are accepted");
+  const ImageHeader header = detail::read_image_header(file);
+  check_size(header, options.max_pixels);
+  return {header, draft_scale(header, options.draft_side)};
+}
+
+void check_decoded(const Opened& opened, int width, int height) {
+  const auto scaled = [&](std::int64_t side) { return (side + opened.scale - 1) / opened.scale; };
+  if (width == scaled(opened.header.width) && height == scaled(opened.header.height)) return;
+  bad_image("the file is damaged: its header promises ", opened.header.width, " x ", opened.header.height,
+            " pixels, its data hold ", width, " x ", height);
+}
+
+/// 1: nothing is to be turned.
+int orientation(std::span<const std::byte> file, ImageFormat format, const ImageOptions& options) {
+  // A TIFF is always turned, since Pillow's Image.open does so.
+  return options.apply_exif_orientation || format == ImageFormat::tiff ? detail::read_orientation(file, format) : 1;
+}
+
+Image collect(JpegRows& rows) {
+  Image image{rows.width(), rows.height(), {}};
+  image.pixels.resize(rgb_bytes(image.width, image.height));
+  for (int y = 0; y < image.height; ++y) rows.read(image.pixels.data() + rgb_bytes(image.width, y));
+  return image;
+}
+
+JpegRows open_jpeg(std::span<const std::byte> file, const Opened& opened) {
+  JpegRows rows(file, opened.scale);
+  check_decoded(opened, rows.width(), rows.height());
+  return rows;
+}
+
+Image decode(std::span<const std::byte> file, const Opened& opened) {
+  const int width = static_cast<int>(opened.header.width);
+  const int height = static_cast<int>(opened.header.height);
+  switch (opened.header.format) {
+    case ImageFormat::jpeg: {
+      JpegRows rows = open_jpeg(file, opened);
+      return collect(rows);
+    }
     case ImageFormat::png:
       return detail::decode_png(file);
     case ImageFormat::webp:
@@ -62,31 +106,27 @@ Image decode(std::span<const std::byte> file, const ImageHeader& header, int sca
 }  // namespace
 
 Image decode_image(std::span<const std::byte> file, const ImageOptions& options) {
-  if (file.size() > options.max_bytes)
-    bad_image("a file of ", file.size(), " bytes, at most ", options.max_bytes, " are accepted");
-  const ImageHeader header = detail::read_image_header(file);
-  check_size(header, options.max_pixels);
-  const int scale = draft_scale(header, options.draft_side);
-  Image image = decode(file, header, scale);
-  const auto scaled = [scale](std::int64_t side) { return (side + scale - 1) / scale; };
-  if (image.width != scaled(header.width) || image.height != scaled(header.height)) {
-    bad_image("the file is damaged: its header promises ", header.width, " x ", header.height,
-              " pixels, its data hold ", image.width, " x ", image.height);
+  const Opened opened = open(file, options);
+  Image image = decode(file, opened);
+  check_decoded(opened, image.width, image.height);
+  const int turned = orientation(file, opened.header.format, options);
+  return turned == 1 ? image : detail::orient(image, turned);
+}
+
+Image decode_image(std::span<const std::byte> file, const ImageOptions& options,
+                   const std::function<Resizing(int, int)>& to) {
+  const Opened opened = open(file, options);
+  if (opened.header.format == ImageFormat::jpeg && orientation(file, ImageFormat::jpeg, options) == 1) {
+    JpegRows rows = open_jpeg(file, opened);
+    const int width = rows.width(), height = rows.height();
+    return detail::resize_rows(width, height, to(width, height), [&](std::uint8_t* row) { rows.read(row); });
   }
-  // A TIFF is always turned, since Pillow's Image.open does so.
-  if (!options.apply_exif_orientation && header.format != ImageFormat::tiff) return image;
-  const int orientation = detail::read_orientation(file, header.format);
-  return orientation == 1 ? image : detail::orient(image, orientation);
+  const Image image = decode_image(file, options);
+  return resize(image, to(image.width, image.height));
 }
 
 Image read_image(const std::filesystem::path& path, const ImageOptions& options) {
-  const std::vector<std::byte> file = detail::read_file("read_image", path, options.max_bytes);
-  try {
-    return decode_image(file, options);
-  } catch (const std::runtime_error& error) {
-    const std::string_view message = error.what();
-    detail::failure("read_image", path, ": ", message.substr(message.find("] ") + 2));
-  }
+  return detail::from_image_file(path, options.max_bytes, [&](auto file) { return decode_image(file, options); });
 }
 
 }  // namespace trine

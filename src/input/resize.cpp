@@ -3,6 +3,7 @@
 #include "detail/error.h"
 #include "input/detail/pixels.h"
 #include "input/detail/resample.h"
+#include "input/detail/resize_rows.h"
 #include "trine/input/image.h"
 
 namespace trine {
@@ -11,11 +12,14 @@ namespace {
 using detail::bad_argument;
 using detail::Coefficients;
 using detail::coefficients;
+using detail::ColumnResampler;
 using detail::rgb_bytes;
 using detail::Span;
 
 /// Pixels of the result, and of the picture between the two passes.
 constexpr std::int64_t kMaxPixels = ImageOptions{}.max_pixels;
+
+constexpr int kBand = 16;  ///< rows that are decoded before they are made narrower: few enough for the cache
 
 /// The source pixel of every target pixel, the positions summed up as Pillow's ImagingScaleAffine does.
 std::vector<int> nearest_pixels(int source, int target) {
@@ -42,11 +46,15 @@ Image resize_nearest(const Image& image, int width, int height) {
   return result;
 }
 
+/// Which side is changed first.
+enum class Order { at_once, columns_first, rows_first };
+
 /// Pillow 13 changes the height first if it shrinks by more than twice as many pixels as the width.
-bool rows_first(const Image& image, int width, int height) {
-  const std::int64_t fewer_rows = std::int64_t{image.height} - height;
-  const std::int64_t fewer_columns = std::int64_t{image.width} - width;
-  return fewer_rows > 0 && fewer_rows > 2 * fewer_columns;
+Order order_of(int width, int height, const Resizing& to) {
+  if (to.width == width || to.height == height || to.filter == ResizeFilter::nearest) return Order::at_once;
+  const std::int64_t fewer_rows = std::int64_t{height} - to.height;
+  const std::int64_t fewer_columns = std::int64_t{width} - to.width;
+  return fewer_rows > 0 && fewer_rows > 2 * fewer_columns ? Order::rows_first : Order::columns_first;
 }
 
 void check_image(const char* who, const Image& image) {
@@ -56,58 +64,115 @@ void check_image(const char* who, const Image& image) {
   }
 }
 
-void check_part(const char* who, const Image& image, const Rectangle& part) {
-  const auto [left, top, width, height] = part;
-  if (left < 0 || top < 0 || width < 1 || height < 1 || width > image.width - left || height > image.height - top) {
-    bad_argument(who, "the rectangle of ", width, " x ", height, " pixels at (", left, ", ", top,
-                 ") must lie within the picture of ", image.width, " x ", image.height);
+/// `width` x `height`: of the picture that `part` is of.
+void check_part(const char* who, int width, int height, const Rectangle& part) {
+  if (part.left < 0 || part.top < 0 || part.width < 1 || part.height < 1 || part.width > width - part.left ||
+      part.height > height - part.top) {
+    bad_argument(who, "the rectangle of ", part.width, " x ", part.height, " pixels at (", part.left, ", ", part.top,
+                 ") must lie within the picture of ", width, " x ", height);
   }
 }
 
-}  // namespace
-
-Image resize(const Image& image, int width, int height, ResizeFilter filter) {
-  return resize(image, width, height, filter, {0, 0, width, height});
+/// `width` x `height`: before resizing.
+void check_sizes(int width, int height, const Resizing& to) {
+  if (to.width < 1 || to.height < 1 || std::int64_t{to.width} * to.height > kMaxPixels) {
+    bad_argument("resize", "wanted a size of 1 to ", kMaxPixels, " pixels, got ", to.width, " x ", to.height);
+  }
+  check_part("resize", to.width, to.height, to.part);
+  const Order order = order_of(width, height, to);
+  if (order == Order::at_once) return;
+  const std::int64_t between =
+      order == Order::rows_first ? std::int64_t{width} * to.height : std::int64_t{to.width} * height;
+  if (between > kMaxPixels) {
+    bad_argument("resize", "from ", width, " x ", height, " to ", to.width, " x ", to.height, " takes ", between,
+                 " pixels in between, at most ", kMaxPixels, " are accepted");
+  }
 }
 
-Image resize(const Image& image, int width, int height, ResizeFilter filter, const Rectangle& part) {
-  check_image("resize", image);
-  if (width < 1 || height < 1 || std::int64_t{width} * height > kMaxPixels) {
-    bad_argument("resize", "wanted a size of 1 to ", kMaxPixels, " pixels, got ", width, " x ", height);
-  }
-  check_part("resize", {width, height, {}}, part);
+Image resize_at_once(const Image& image, const Resizing& to) {
+  const auto& [width, height, filter, part] = to;
+  const Span across{part.left, part.width}, down{part.top, part.height};
   const bool same_width = width == image.width, same_height = height == image.height;
   if (same_width && same_height) return crop(image, part.left, part.top, part.width, part.height);
   if (filter == ResizeFilter::nearest) {
     return crop(resize_nearest(image, width, height), part.left, part.top, part.width, part.height);
   }
-  const Span across{part.left, part.width}, down{part.top, part.height};
   if (same_height) return resample_columns(image, coefficients(image.width, width, filter, across), down);
-  if (same_width) return resample_rows(image, coefficients(image.height, height, filter, down), across);
+  return resample_rows(image, coefficients(image.height, height, filter, down), across);
+}
 
-  const bool vertical = rows_first(image, width, height);
-  const std::int64_t between = vertical ? std::int64_t{image.width} * height : std::int64_t{width} * image.height;
-  if (between > kMaxPixels) {
-    bad_argument("resize", "from ", image.width, " x ", image.height, " to ", width, " x ", height, " takes ", between,
-                 " pixels in between, at most ", kMaxPixels, " are accepted");
-  }
-  Coefficients columns = coefficients(image.width, width, filter, across);
-  Coefficients rows = coefficients(image.height, height, filter, down);
-  if (vertical) {
-    const Span needed = columns.needed();
-    const Image low = resample_rows(image, rows, needed);
-    columns.begin_later(needed.first);
-    return resample_columns(low, columns, {0, low.height});
-  }
+Image resize_rows_first(const Image& image, const Resizing& to) {
+  const auto& [width, height, filter, part] = to;
+  Coefficients columns = coefficients(image.width, width, filter, {part.left, part.width});
+  const Span needed = columns.needed();
+  const Image low = resample_rows(image, coefficients(image.height, height, filter, {part.top, part.height}), needed);
+  columns.begin_later(needed.first);
+  return resample_columns(low, columns, {0, low.height});
+}
+
+/// `narrow` makes of the rows that are needed, of a picture of width x height, those of the result's width.
+template <typename Narrow>
+Image resize_columns_first(int width, int height, const Resizing& to, const Narrow& narrow) {
+  const Rectangle& part = to.part;
+  Coefficients rows = coefficients(height, to.height, to.filter, {part.top, part.height});
   const Span needed = rows.needed();
-  const Image narrow = resample_columns(image, columns, needed);
   rows.begin_later(needed.first);
-  return resample_rows(narrow, rows, {0, narrow.width});
+  ColumnResampler columns(coefficients(width, to.width, to.filter, {part.left, part.width}));
+  Image between{part.width, needed.count, {}};
+  between.pixels.resize(rgb_bytes(between.width, between.height));
+  narrow(columns, needed, between.pixels.data());
+  return resample_rows(between, rows, {0, between.width});
+}
+
+}  // namespace
+
+Image resize(const Image& image, int width, int height, ResizeFilter filter) {
+  return resize(image, {width, height, filter, {0, 0, width, height}});
+}
+
+Image resize(const Image& image, const Resizing& to) {
+  check_image("resize", image);
+  check_sizes(image.width, image.height, to);
+  switch (order_of(image.width, image.height, to)) {
+    case Order::at_once:
+      return resize_at_once(image, to);
+    case Order::rows_first:
+      return resize_rows_first(image, to);
+    case Order::columns_first:
+      break;
+  }
+  return resize_columns_first(
+      image.width, image.height, to,
+      [&](ColumnResampler& columns, Span needed, std::uint8_t* out) { columns.resample(image, needed, out); });
+}
+
+Image detail::resize_rows(int width, int height, const Resizing& to, const std::function<void(std::uint8_t*)>& next) {
+  check_sizes(width, height, to);
+  const bool by_bands = order_of(width, height, to) == Order::columns_first;
+  Image band{width, by_bands ? std::min(kBand, height) : height, {}};
+  band.pixels.resize(rgb_bytes(band.width, band.height));
+  const auto read = [&](int count) {
+    for (int y = 0; y < count; ++y) next(band.pixels.data() + rgb_bytes(width, y));
+  };
+  if (!by_bands) {
+    read(height);
+    return resize(band, to);
+  }
+  const auto narrow = [&](ColumnResampler& columns, Span needed, std::uint8_t* out) {
+    for (int y = 0; y < height; y += band.height) {
+      const int count = std::min(band.height, height - y);
+      read(count);
+      const int first = std::max(y, needed.first), end = std::min(y + count, needed.first + needed.count);
+      if (first >= end) continue;
+      columns.resample(band, {first - y, end - first}, out + rgb_bytes(to.part.width, first - needed.first));
+    }
+  };
+  return resize_columns_first(width, height, to, narrow);
 }
 
 Image crop(const Image& image, int left, int top, int width, int height) {
   check_image("crop", image);
-  check_part("crop", image, {left, top, width, height});
+  check_part("crop", image.width, image.height, {left, top, width, height});
   Image result{width, height, {}};
   result.pixels.reserve(rgb_bytes(width, height));
   for (int y = top; y < top + height; ++y) {

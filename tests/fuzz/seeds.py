@@ -46,6 +46,9 @@ def seeds(name: str) -> dict[str, bytes]:
     if name in ("filter", "subtitles"):
         texts = FILTERS if name == "filter" else SUBTITLES
         return {str(number): text.encode() for number, text in enumerate(texts)}
+    if name == "image":
+        files = sorted(path for path in (GOLDEN / "image").iterdir() if path.suffix not in (".json", ".bin"))
+        return {path.name: bytes([number % 4]) + path.read_bytes() for number, path in enumerate(files)}
     if name == "video":
         files = sorted((GOLDEN / "video").iterdir())
         return {path.name: path.read_bytes() for path in files if path.suffix not in (".png", ".txt")}

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -117,6 +118,11 @@ def make_picture(seed=0, width=60, height=40):
     waves = [127 + 100 * np.sin(x / (7 + c + seed) + y / (11 - c)) for c in range(3)]
     noise = np.random.default_rng(seed).integers(-20, 21, (height, width, 3))
     return np.clip(np.stack(waves, axis=2) + noise, 0, 255).astype(np.uint8)
+
+
+def short_side(model):
+    """Pixels to which a model resizes the short side of a picture, and that a draft must keep."""
+    return int(re.search(r"short side to (\d+) px", str(model.describe())).group(1))
 
 
 def make_voice(seconds=1.0, rate=16_000, pitch=140.0):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DIM, make_picture, make_voice, save_wav
+from conftest import DIM, make_picture, make_voice, save_wav, short_side
 
 import trine
 
@@ -272,8 +272,7 @@ def test_clips_one_after_the_other(model, tmp_path):
 
 def test_drafts(model, tmp_path):
     image = pytest.importorskip("PIL.Image", reason="needs Pillow")
-    side = model._model.draft_side
-    assert side >= 32
+    side = short_side(model)
     file = io.BytesIO()
     image.fromarray(make_picture(width=9 * side, height=8 * side)).save(file, "JPEG")
     path = tmp_path / "large.jpg"

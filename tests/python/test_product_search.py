@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import make_picture, make_voice, save_wav
+from conftest import make_picture, make_voice, save_wav, short_side
 
 import trine
 
@@ -299,7 +299,7 @@ def test_a_graph_and_what_a_file_holds(tiny, tmp_path):
 
 def test_an_index_of_drafts_remembers_it(model, tmp_path):
     image = pytest.importorskip("PIL.Image", reason="needs Pillow")
-    side = model._model.draft_side
+    side = short_side(model)
     image.fromarray(make_picture(width=9 * side, height=8 * side)).save(tmp_path / "large.jpg")
     large = {"id": "a", "title": "Large", "images": [str(tmp_path / "large.jpg")]}
     exact = trine.ProductSearch.build(model, [large])

@@ -2,11 +2,13 @@
 
 #include <torch/torch.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,7 +29,11 @@ class TRINE_API ImageEncoder {
  public:
   virtual ~ImageEncoder() = default;
   virtual std::int64_t dim() const = 0;
-  virtual torch::Tensor preprocess(const Image& image) const = 0;       ///< -> (3, H, W)
+  virtual torch::Tensor preprocess(const Image& image) const = 0;  ///< -> (3, H, W)
+  /// preprocess(decode_image(file, options)), which encoders may do in one.
+  virtual torch::Tensor preprocess_file(std::span<const std::byte> file, const ImageOptions& options = {}) const;
+  /// The same of a file's name, see read_image.
+  torch::Tensor preprocess_file(const std::filesystem::path& path, const ImageOptions& options = {}) const;
   virtual torch::Tensor encode(const torch::Tensor& pixels) const = 0;  ///< (N, 3, H, W) -> (N, dim)
   virtual Description describe() const = 0;
   /// Pixels that a draft must keep a side (ImageOptions::draft_side): those to which the shorter side is resized; 0,

@@ -3,9 +3,11 @@
 #include <torch/torch.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -29,12 +31,12 @@ TRINE_API std::string to_string(const std::array<float, 3>& values);
 TRINE_API torch::Tensor to_tensor(const Image& image, const std::array<float, 3>& mean,
                                   const std::array<float, 3>& std);
 
-/// timm's evaluation transform: the short side to floor(size / crop_pct), the centre crop of `size`, scaled.
-/// Reference: timm.data.create_transform (torchvision Resize and CenterCrop over Pillow). -> (3, size, size)
-TRINE_API torch::Tensor resize_crop_scale(const Image& image, int size, double crop_pct, ResizeFilter filter,
-                                          const std::array<float, 3>& mean, const std::array<float, 3>& std);
+/// timm's evaluation transform of a picture of width x height, before it is scaled: the short side to
+/// floor(size / crop_pct), the centre crop of `size`. std::invalid_argument for a picture longer than 1000 : 1.
+/// Reference: timm.data.create_transform (torchvision Resize and CenterCrop over Pillow).
+TRINE_API Resizing resize_crop(int width, int height, int size, double crop_pct, ResizeFilter filter);
 
-/// The short side's pixels after the resizing of `resize_crop_scale`.
+/// The short side's pixels after that resizing.
 TRINE_API int resized_side(int size, double crop_pct);
 
 /// A size as image processors write it, in pixels; 0 for what is not set. Which are set is the rule of resizing:
@@ -81,6 +83,8 @@ struct TRINE_API ImageProcessor {
   Image resize_and_crop(const Image& image) const;
   /// -> (3, H, W) fp32. std::invalid_argument for a picture too long to be resized.
   torch::Tensor operator()(const Image& image) const;
+  /// The same of decode_image(file, options), in one.
+  torch::Tensor operator()(std::span<const std::byte> file, const ImageOptions& options = {}) const;
 
   /// Height and width of every result, where they do not depend on the picture.
   std::optional<std::array<int, 2>> output_size() const;

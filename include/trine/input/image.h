@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -50,8 +51,21 @@ struct Rectangle {
   int height = 0;
 };
 
-/// The same, of which only `part` is worked out: equal to crop(resize(...)) and faster.
-TRINE_API Image resize(const Image& image, int width, int height, ResizeFilter filter, const Rectangle& part);
+/// What a picture is resized to, and the part of the result that is wanted.
+struct Resizing {
+  int width = 0;
+  int height = 0;
+  ResizeFilter filter = ResizeFilter::bicubic;
+  Rectangle part;
+};
+
+/// The same, of which only the part is worked out: equal to crop(resize(...)) and faster.
+TRINE_API Image resize(const Image& image, const Resizing& to);
+
+/// resize(decode_image(file, options), to(width, height)). The rows of a JPEG are resized as they are decoded: faster,
+/// and a photo of 12 megapixels is never in memory as a whole.
+TRINE_API Image decode_image(std::span<const std::byte> file, const ImageOptions& options,
+                             const std::function<Resizing(int width, int height)>& to);
 
 /// The rectangle of `width` x `height` pixels whose top left corner is (left, top); std::invalid_argument if it sticks
 /// out.

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <filesystem>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 #include "trine/export.h"
 #include "trine/input/audio.h"
@@ -21,6 +23,7 @@ TRINE_API std::string_view to_string(Modality modality);
 /// "image", "text" or "audio"; another name is std::invalid_argument.
 TRINE_API Modality modality(std::string_view name);
 
-using ImageInput = std::variant<std::filesystem::path, Image>;  ///< a file, or pixels
+/// A file, the bytes of one, or pixels.
+using ImageInput = std::variant<std::filesystem::path, std::vector<std::byte>, Image>;
 
 }  // namespace trine

@@ -148,8 +148,10 @@ double accuracy(PhotoModel& model, const std::vector<Photo>& photos, const Tenso
   for (std::size_t first = 0; first < photos.size(); first += 32) {
     std::vector<Tensor> pixels;
     for (std::size_t i = first; i < std::min(photos.size(), first + 32); ++i) {
-      pixels.push_back(trine::resize_crop_scale(photos[i].image, config.input_size, config.crop_pct,
-                                                config.interpolation, config.mean, config.std));
+      const trine::Image& image = photos[i].image;
+      const trine::Resizing to =
+          trine::resize_crop(image.width, image.height, config.input_size, config.crop_pct, config.interpolation);
+      pixels.push_back(trine::to_tensor(trine::resize(image, to), config.mean, config.std));
     }
     const Tensor batch = torch::stack(pixels).contiguous(torch::MemoryFormat::ChannelsLast);
     const Tensor best = model->projection->forward(model->forward(batch, 0)).matmul(anchors.t()).argmax(1);

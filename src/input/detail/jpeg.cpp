@@ -18,6 +18,8 @@ namespace {
 /// More scans than any encoder writes; a small progressive file could otherwise keep the decoder busy for minutes.
 constexpr int kMaxScans = 500;
 
+}  // namespace
+
 /// libjpeg behind an object: its errors jump back into the member function that called it, which reports failure.
 /// Between the two there is nothing but C, so the jump passes no destructor.
 class JpegDecoder {
@@ -96,6 +98,8 @@ class JpegDecoder {
   const char* message_ = "it ends too early";
 };
 
+namespace {
+
 /// The same for writing.
 class JpegEncoder {
  public:
@@ -152,28 +156,30 @@ std::vector<std::byte> encode_jpeg(const char* who, const Image& image, int qual
   return {file.begin(), file.end()};
 }
 
-Image decode_jpeg(Bytes file, int scale) {
-  JpegDecoder decoder;
-  const auto require = [&](bool ok) {
-    if (!ok) bad_image("the JPEG cannot be decoded: ", decoder.message());
-  };
-  require(decoder.start(file, scale));
-  const auto width = static_cast<std::size_t>(decoder.width());
-  Image image{decoder.width(), decoder.height(),
-              std::vector<std::uint8_t>(rgb_bytes(decoder.width(), decoder.height()))};
-  std::vector<std::uint8_t> inks(decoder.is_cmyk() ? width * 4 : 0);
-  for (int y = 0; y < image.height; ++y) {
-    std::uint8_t* row = image.pixels.data() + static_cast<std::size_t>(y) * width * 3;
-    require(decoder.read_row(decoder.is_cmyk() ? inks.data() : row));
-    if (!decoder.is_cmyk()) continue;
-    for (std::size_t x = 0; x < width; ++x) {
-      std::uint8_t* ink = inks.data() + x * 4;
-      for (int c = 0; c < 4; ++c) ink[c] = static_cast<std::uint8_t>(255 - ink[c]);  // Adobe's convention, as in Pillow
-      cmyk_to_rgb(ink, row + x * 3);
-    }
+JpegRows::JpegRows(Bytes file, int scale) : decoder_(std::make_unique<JpegDecoder>()) {
+  require(decoder_->start(file, scale));
+  inks_.resize(decoder_->is_cmyk() ? static_cast<std::size_t>(width()) * 4 : 0);
+  left_ = height();
+}
+
+JpegRows::JpegRows(JpegRows&&) noexcept = default;
+JpegRows::~JpegRows() = default;
+
+int JpegRows::width() const { return decoder_->width(); }
+int JpegRows::height() const { return decoder_->height(); }
+
+void JpegRows::read(std::uint8_t* row) {
+  require(decoder_->read_row(inks_.empty() ? row : inks_.data()));
+  for (std::size_t at = 0; at < inks_.size(); at += 4, row += 3) {
+    std::uint8_t* ink = inks_.data() + at;
+    for (int c = 0; c < 4; ++c) ink[c] = static_cast<std::uint8_t>(255 - ink[c]);  // Adobe's convention, as in Pillow
+    cmyk_to_rgb(ink, row);
   }
-  require(decoder.finish());
-  return image;
+  if (--left_ == 0) require(decoder_->finish());
+}
+
+void JpegRows::require(bool ok) const {
+  if (!ok) bad_image("the JPEG cannot be decoded: ", decoder_->message());
 }
 
 }  // namespace trine::detail

@@ -261,40 +261,72 @@ void append_steps(const Loops& loops, const std::int32_t* weights, int count, in
 
 int steps_for(int pixels) { return (pixels + kTaps - 1) / kTaps; }
 
-/// Makes the columns `part` of `result` from those rows.
-void resample_columns(const Image& image, const Coefficients& columns, Span part, Span rows, const Loops& loops,
-                      Image& result) {
-  const auto begin = static_cast<std::size_t>(part.first), end = begin + static_cast<std::size_t>(part.count);
-  const int left = columns.windows[begin].first;
-  int width = 0, each = 0;
-  for (std::size_t x = begin; x < end; ++x) {
-    const int first = columns.windows[x].first - left, count = columns.windows[x].count;
-    width = std::max(width, first + count);
-    each = std::max(each, steps_for(first % kTaps + count));
-  }
+/// Some columns that follow each other.
+struct Part {
+  int first = 0;            ///< column
+  int left = 0, width = 0;  ///< the source pixels that they need
+  int each = 0;             ///< steps of a column
   std::vector<Taps> steps;
-  std::vector<int> blocks;
+  std::vector<int> blocks;  ///< of each column the first
+};
+
+Part make_part(const Coefficients& columns, int first, int count, const Loops& loops) {
+  const auto begin = static_cast<std::size_t>(first), end = begin + static_cast<std::size_t>(count);
+  Part part{.first = first, .left = columns.windows[begin].first, .steps = {}, .blocks = {}};
   for (std::size_t x = begin; x < end; ++x) {
-    const int first = columns.windows[x].first - left;
-    append_steps(loops, columns.of(x), columns.windows[x].count, first % kTaps, each, steps);
-    blocks.push_back(first / kTaps);
+    const int from = columns.windows[x].first - part.left, pixels = columns.windows[x].count;
+    part.width = std::max(part.width, from + pixels);
+    part.each = std::max(part.each, steps_for(from % kTaps + pixels));
   }
-  std::vector<StoredBlock> packed(static_cast<std::size_t>(blocks.back() + std::max(each, steps_for(width))));
-  std::vector<std::uint8_t> beyond(rgb_bytes(part.count, 1));  // rows after the last
-  for (int y = 0; y < rows.count; y += kRows) {
-    std::array<std::uint8_t*, kRows> out;
-    out.fill(beyond.data());
-    for (int r = 0; r < std::min(kRows, rows.count - y); ++r) {
-      const std::size_t at = rgb_bytes(image.width, rows.first + y + r) + rgb_bytes(left, 1);
-      loops.pack_row(image.pixels.data() + at, image.pixels.size() - at, r, packed.data(), steps_for(width));
-      out[static_cast<std::size_t>(r)] =
-          result.pixels.data() + rgb_bytes(result.width, y + r) + rgb_bytes(part.first, 1);
-    }
-    loops.make_columns(packed.data(), blocks.data(), part.count, steps.data(), each, out.data());
+  for (std::size_t x = begin; x < end; ++x) {
+    const int from = columns.windows[x].first - part.left;
+    append_steps(loops, columns.of(x), columns.windows[x].count, from % kTaps, part.each, part.steps);
+    part.blocks.push_back(from / kTaps);
   }
+  return part;
 }
 
 }  // namespace
+
+struct ColumnResampler::Impl {
+  const Loops& loops;
+  int width;
+  std::vector<Part> parts;
+  std::vector<StoredBlock> packed;
+  std::vector<std::uint8_t> beyond;  ///< what is made of rows after the last
+};
+
+ColumnResampler::ColumnResampler(const Coefficients& columns, Instructions with)
+    : impl_(new Impl{loops_of(with), static_cast<int>(columns.windows.size()), {}, {}, {}}) {
+  std::size_t blocks = 0;
+  for (int first = 0; first < impl_->width; first += kTargets) {
+    impl_->parts.push_back(make_part(columns, first, std::min(kTargets, impl_->width - first), impl_->loops));
+    const Part& part = impl_->parts.back();
+    blocks =
+        std::max(blocks, static_cast<std::size_t>(part.blocks.back() + std::max(part.each, steps_for(part.width))));
+  }
+  impl_->packed.resize(blocks);
+  impl_->beyond.resize(rgb_bytes(kTargets, 1));
+}
+
+ColumnResampler::~ColumnResampler() = default;
+
+void ColumnResampler::resample(const Image& image, Span rows, std::uint8_t* out) {
+  auto& [loops, width, parts, packed, beyond] = *impl_;
+  for (const Part& part : parts) {
+    for (int y = 0; y < rows.count; y += kRows) {
+      std::array<std::uint8_t*, kRows> to;
+      to.fill(beyond.data());
+      for (int r = 0; r < std::min(kRows, rows.count - y); ++r) {
+        const std::size_t at = rgb_bytes(image.width, rows.first + y + r) + rgb_bytes(part.left, 1);
+        loops.pack_row(image.pixels.data() + at, image.pixels.size() - at, r, packed.data(), steps_for(part.width));
+        to[static_cast<std::size_t>(r)] = out + rgb_bytes(width, y + r) + rgb_bytes(part.first, 1);
+      }
+      loops.make_columns(packed.data(), part.blocks.data(), static_cast<int>(part.blocks.size()), part.steps.data(),
+                         part.each, to.data());
+    }
+  }
+}
 
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows) {
   return resample_columns(image, columns, rows, instructions());
@@ -305,12 +337,9 @@ Image resample_rows(const Image& image, const Coefficients& rows, Span columns) 
 }
 
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with) {
-  const Loops& loops = loops_of(with);
   Image result{static_cast<int>(columns.windows.size()), rows.count, {}};
   result.pixels.resize(rgb_bytes(result.width, result.height));
-  for (int first = 0; first < result.width; first += kTargets) {
-    resample_columns(image, columns, {first, std::min(kTargets, result.width - first)}, rows, loops, result);
-  }
+  ColumnResampler(columns, with).resample(image, rows, result.pixels.data());
   return result;
 }
 

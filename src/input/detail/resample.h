@@ -1,10 +1,28 @@
 #pragma once
 
+#include <cstdint>
+#include <memory>
+
 #include "detail/cpu.h"
 #include "input/detail/coefficients.h"
 #include "trine/input/image.h"
 
 namespace trine::detail {
+
+/// Makes rows as wide as there are columns in the coefficients, any number of them at a time.
+class ColumnResampler {
+ public:
+  /// `with`: see below
+  explicit ColumnResampler(const Coefficients& columns, Instructions with = instructions());
+  ~ColumnResampler();
+
+  /// The rows `rows` of the picture -> `out`, one after the other
+  void resample(const Image& image, Span rows, std::uint8_t* out);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
 
 /// The rows `rows` of the picture, made as wide as there are columns in `columns`.
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows);
