@@ -44,7 +44,8 @@ int draft_scale(const ImageHeader& header, std::int64_t side) {
 /// What is known before decoding.
 struct Opened {
   ImageHeader header;
-  int scale;  ///< of a JPEG, how many times smaller it is decoded
+  int scale;        ///< of a JPEG, how many times smaller it is decoded
+  int orientation;  ///< that is to be undone; 1: none
 };
 
 Opened open(std::span<const std::byte> file, const ImageOptions& options) {
@@ -52,7 +53,9 @@ Opened open(std::span<const std::byte> file, const ImageOptions& options) {
     bad_image("a file of ", file.size(), " bytes, at most ", options.max_bytes, " are accepted");
   const ImageHeader header = detail::read_image_header(file);
   check_size(header, options.max_pixels);
-  return {header, draft_scale(header, options.draft_side)};
+  // A TIFF is always turned, since Pillow's Image.open does so.
+  const bool turned = options.apply_exif_orientation || header.format == ImageFormat::tiff;
+  return {header, draft_scale(header, options.draft_side), turned ? detail::read_orientation(file, header.format) : 1};
 }
 
 void check_decoded(const Opened& opened, int width, int height) {
@@ -60,12 +63,6 @@ void check_decoded(const Opened& opened, int width, int height) {
   if (width == scaled(opened.header.width) && height == scaled(opened.header.height)) return;
   bad_image("the file is damaged: its header promises ", opened.header.width, " x ", opened.header.height,
             " pixels, its data hold ", width, " x ", height);
-}
-
-/// 1: nothing is to be turned.
-int orientation(std::span<const std::byte> file, ImageFormat format, const ImageOptions& options) {
-  // A TIFF is always turned, since Pillow's Image.open does so.
-  return options.apply_exif_orientation || format == ImageFormat::tiff ? detail::read_orientation(file, format) : 1;
 }
 
 Image collect(JpegRows& rows) {
@@ -109,14 +106,13 @@ Image decode_image(std::span<const std::byte> file, const ImageOptions& options)
   const Opened opened = open(file, options);
   Image image = decode(file, opened);
   check_decoded(opened, image.width, image.height);
-  const int turned = orientation(file, opened.header.format, options);
-  return turned == 1 ? image : detail::orient(image, turned);
+  return opened.orientation == 1 ? image : detail::orient(image, opened.orientation);
 }
 
 Image decode_image(std::span<const std::byte> file, const ImageOptions& options,
                    const std::function<Resizing(int, int)>& to) {
   const Opened opened = open(file, options);
-  if (opened.header.format == ImageFormat::jpeg && orientation(file, ImageFormat::jpeg, options) == 1) {
+  if (opened.header.format == ImageFormat::jpeg && opened.orientation == 1) {
     JpegRows rows = open_jpeg(file, opened);
     const int width = rows.width(), height = rows.height();
     return detail::resize_rows(width, height, to(width, height), [&](std::uint8_t* row) { rows.read(row); });

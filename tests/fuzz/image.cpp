@@ -30,9 +30,8 @@ std::pair<std::vector<std::uint8_t>, std::string> outcome(const Decode& decode) 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
   const std::span<const std::byte> file = std::as_bytes(std::span(data, size)).subspan(1);
-  const trine::ImageOptions options{.max_pixels = 1 << 18,
-                                    .apply_exif_orientation = (data[0] & 1) != 0,
-                                    .draft_side = (data[0] & 2) != 0 ? 16 : 0};
+  const trine::ImageOptions options{
+      .max_pixels = 1 << 18, .apply_exif_orientation = (data[0] & 1) != 0, .draft_side = (data[0] & 2) != 0 ? 16 : 0};
   const auto afterwards = outcome([&] {
     const trine::Image image = trine::decode_image(file, options);
     return trine::resize(image, smaller(image.width, image.height));
