@@ -66,10 +66,7 @@ py::tuple embed_audios(const Embedder& self, const std::vector<AudioInput>& audi
 
 /// A path, the bytes of a file, or a list of pictures.
 VideoInput to_video(const py::object& video) {
-  if (py::isinstance<py::bytes>(video)) {
-    const auto file = std::as_bytes(std::span(std::string_view(py::reinterpret_borrow<py::bytes>(video))));
-    return std::vector<std::byte>(file.begin(), file.end());
-  }
+  if (py::isinstance<py::bytes>(video)) return copy_of(py::reinterpret_borrow<py::bytes>(video));
   if (py::isinstance<py::list>(video)) return video.cast<std::vector<Image>>();
   return video.cast<std::filesystem::path>();
 }

@@ -33,6 +33,12 @@ inline std::span<const std::byte> bytes_of(const py::bytes& file) {
   return std::as_bytes(std::span(std::string_view(file)));
 }
 
+/// A copy of them, for what outlives the call.
+inline std::vector<std::byte> copy_of(const py::bytes& file) {
+  const auto bytes = bytes_of(file);
+  return {bytes.begin(), bytes.end()};
+}
+
 /// Lets Ctrl-C end work that goes on without the interpreter's lock.
 inline void check_signals() {
   const py::gil_scoped_acquire locked;
@@ -137,8 +143,7 @@ struct type_caster<trine::ImageInput> {
 
   bool load(handle source, bool convert) {
     if (isinstance<bytes>(source)) {  // which the caster of paths would take
-      const auto file = trine::python::bytes_of(reinterpret_borrow<bytes>(source));
-      value = std::vector<std::byte>(file.begin(), file.end());
+      value = trine::python::copy_of(reinterpret_borrow<bytes>(source));
       return true;
     }
     return take<trine::Image>(source, convert) || take<std::filesystem::path>(source, convert);

@@ -21,7 +21,7 @@ py::dict to_dict(const Moment& moment) {
 /// A file, or its bytes in memory.
 Video decode(const py::object& source, const VideoOptions& options) {
   if (py::isinstance<py::bytes>(source)) {
-    const auto file = std::as_bytes(std::span(std::string_view(py::reinterpret_borrow<py::bytes>(source))));
+    const auto file = bytes_of(py::reinterpret_borrow<py::bytes>(source));
     const py::gil_scoped_release unlocked;
     return decode_video(file, options);
   }

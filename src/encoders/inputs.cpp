@@ -14,7 +14,7 @@ using torch::Tensor;
 namespace {
 
 void check_pixels(const char* who, const Image& image) {
-  if (image.width >= 1 && image.height >= 1 && image.pixels.size() == rgb_bytes(image.width, image.height)) return;
+  if (has_its_pixels(image)) return;
   bad_argument(who, "wanted width * height * 3 bytes of pixels, got ", image.pixels.size(), " for ", image.width, " x ",
                image.height);
 }

@@ -10,6 +10,7 @@
 #include "encoders/config.h"
 #include "encoders/towers.h"
 #include "encoders/video_processor.h"
+#include "input/detail/pixels.h"
 
 namespace trine {
 
@@ -475,8 +476,7 @@ ImageProcessor ImageProcessor::load_open_clip(const std::filesystem::path& open_
 }
 
 Image ImageProcessor::resize_and_crop(const Image& image) const {
-  const auto bytes = 3 * static_cast<std::int64_t>(image.width) * image.height;
-  if (image.width < 1 || image.height < 1 || std::ssize(image.pixels) != bytes) {
+  if (!detail::has_its_pixels(image)) {
     detail::bad_argument(kPreprocess, "a picture of ", image.width, " x ", image.height,
                          " pixels must have three bytes for each, got ", image.pixels.size());
   }

@@ -9,8 +9,7 @@ namespace trine {
 std::vector<std::byte> encode_jpeg(const Image& image, int quality) {
   constexpr const char* kWho = "encode_jpeg";
   constexpr int kMaxSide = 65'500;  // libjpeg's
-  if (image.width < 1 || image.height < 1 || image.width > kMaxSide || image.height > kMaxSide ||
-      image.pixels.size() != detail::rgb_bytes(image.width, image.height)) {
+  if (image.width > kMaxSide || image.height > kMaxSide || !detail::has_its_pixels(image)) {
     detail::bad_argument(kWho, "a picture of 1 to ", kMaxSide,
                          " pixels a side and its three bytes per pixel are wanted, it is ", image.width, " x ",
                          image.height, " with ", image.pixels.size(), " bytes");

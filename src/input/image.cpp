@@ -65,7 +65,7 @@ void check_decoded(const Opened& opened, int width, int height) {
             " pixels, its data hold ", width, " x ", height);
 }
 
-Image collect(JpegRows& rows) {
+Image collect(JpegRows rows) {
   Image image{rows.width(), rows.height(), {}};
   image.pixels.resize(rgb_bytes(image.width, image.height));
   for (int y = 0; y < image.height; ++y) rows.read(image.pixels.data() + rgb_bytes(image.width, y));
@@ -82,10 +82,8 @@ Image decode(std::span<const std::byte> file, const Opened& opened) {
   const int width = static_cast<int>(opened.header.width);
   const int height = static_cast<int>(opened.header.height);
   switch (opened.header.format) {
-    case ImageFormat::jpeg: {
-      JpegRows rows = open_jpeg(file, opened);
-      return collect(rows);
-    }
+    case ImageFormat::jpeg:
+      return collect(open_jpeg(file, opened));
     case ImageFormat::png:
       return detail::decode_png(file);
     case ImageFormat::webp:
@@ -100,13 +98,16 @@ Image decode(std::span<const std::byte> file, const Opened& opened) {
   bad_image("the header reader gave an unknown format");
 }
 
-}  // namespace
-
-Image decode_image(std::span<const std::byte> file, const ImageOptions& options) {
-  const Opened opened = open(file, options);
+Image decode_image(std::span<const std::byte> file, const Opened& opened) {
   Image image = decode(file, opened);
   check_decoded(opened, image.width, image.height);
   return opened.orientation == 1 ? image : detail::orient(image, opened.orientation);
+}
+
+}  // namespace
+
+Image decode_image(std::span<const std::byte> file, const ImageOptions& options) {
+  return decode_image(file, open(file, options));
 }
 
 Image decode_image(std::span<const std::byte> file, const ImageOptions& options,
@@ -117,7 +118,7 @@ Image decode_image(std::span<const std::byte> file, const ImageOptions& options,
     const int width = rows.width(), height = rows.height();
     return detail::resize_rows(width, height, to(width, height), [&](std::uint8_t* row) { rows.read(row); });
   }
-  const Image image = decode_image(file, options);
+  const Image image = decode_image(file, opened);
   return resize(image, to(image.width, image.height));
 }
 

@@ -58,7 +58,7 @@ Order order_of(int width, int height, const Resizing& to) {
 }
 
 void check_image(const char* who, const Image& image) {
-  if (image.width < 1 || image.height < 1 || image.pixels.size() != rgb_bytes(image.width, image.height)) {
+  if (!detail::has_its_pixels(image)) {
     bad_argument(who, "a picture of ", image.width, " x ", image.height, " pixels must have three bytes for each, got ",
                  image.pixels.size());
   }
@@ -73,20 +73,21 @@ void check_part(const char* who, int width, int height, const Rectangle& part) {
   }
 }
 
-/// `width` x `height`: before resizing.
-void check_sizes(int width, int height, const Resizing& to) {
+/// The order, of sizes that are allowed. `width` x `height`: before resizing.
+Order checked_order(int width, int height, const Resizing& to) {
   if (to.width < 1 || to.height < 1 || std::int64_t{to.width} * to.height > kMaxPixels) {
     bad_argument("resize", "wanted a size of 1 to ", kMaxPixels, " pixels, got ", to.width, " x ", to.height);
   }
   check_part("resize", to.width, to.height, to.part);
   const Order order = order_of(width, height, to);
-  if (order == Order::at_once) return;
+  if (order == Order::at_once) return order;
   const std::int64_t between =
       order == Order::rows_first ? std::int64_t{width} * to.height : std::int64_t{to.width} * height;
   if (between > kMaxPixels) {
     bad_argument("resize", "from ", width, " x ", height, " to ", to.width, " x ", to.height, " takes ", between,
                  " pixels in between, at most ", kMaxPixels, " are accepted");
   }
+  return order;
 }
 
 Image resize_at_once(const Image& image, const Resizing& to) {
@@ -132,8 +133,7 @@ Image resize(const Image& image, int width, int height, ResizeFilter filter) {
 
 Image resize(const Image& image, const Resizing& to) {
   check_image("resize", image);
-  check_sizes(image.width, image.height, to);
-  switch (order_of(image.width, image.height, to)) {
+  switch (checked_order(image.width, image.height, to)) {
     case Order::at_once:
       return resize_at_once(image, to);
     case Order::rows_first:
@@ -147,8 +147,7 @@ Image resize(const Image& image, const Resizing& to) {
 }
 
 Image detail::resize_rows(int width, int height, const Resizing& to, const std::function<void(std::uint8_t*)>& next) {
-  check_sizes(width, height, to);
-  const bool by_bands = order_of(width, height, to) == Order::columns_first;
+  const bool by_bands = checked_order(width, height, to) == Order::columns_first;
   Image band{width, by_bands ? std::min(kBand, height) : height, {}};
   band.pixels.resize(rgb_bytes(band.width, band.height));
   const auto read = [&](int count) {

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "trine/input/image.h"
+
 namespace trine::detail {
 
 /// a * b / 255, rounded, as Pillow's MULDIV255 computes it.
@@ -21,6 +23,11 @@ inline void cmyk_to_rgb(const std::uint8_t* cmyk, std::uint8_t* rgb) {
 /// The size of three bytes per pixel.
 inline std::size_t rgb_bytes(std::int64_t width, std::int64_t height) {
   return static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3;
+}
+
+/// Whether it has a size, and as many bytes as that takes: a caller may have made it.
+inline bool has_its_pixels(const Image& image) {
+  return image.width >= 1 && image.height >= 1 && image.pixels.size() == rgb_bytes(image.width, image.height);
 }
 
 }  // namespace trine::detail

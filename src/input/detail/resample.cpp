@@ -328,14 +328,6 @@ void ColumnResampler::resample(const Image& image, Span rows, std::uint8_t* out)
   }
 }
 
-Image resample_columns(const Image& image, const Coefficients& columns, Span rows) {
-  return resample_columns(image, columns, rows, instructions());
-}
-
-Image resample_rows(const Image& image, const Coefficients& rows, Span columns) {
-  return resample_rows(image, rows, columns, instructions());
-}
-
 Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with) {
   Image result{static_cast<int>(columns.windows.size()), rows.count, {}};
   result.pixels.resize(rgb_bytes(result.width, result.height));

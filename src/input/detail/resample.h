@@ -9,10 +9,11 @@
 
 namespace trine::detail {
 
+// `with`: the instructions of one kind of CPU, which this one must have; the results are the same bytes with each.
+
 /// Makes rows as wide as there are columns in the coefficients, any number of them at a time.
 class ColumnResampler {
  public:
-  /// `with`: see below
   explicit ColumnResampler(const Coefficients& columns, Instructions with = instructions());
   ~ColumnResampler();
 
@@ -25,13 +26,9 @@ class ColumnResampler {
 };
 
 /// The rows `rows` of the picture, made as wide as there are columns in `columns`.
-Image resample_columns(const Image& image, const Coefficients& columns, Span rows);
+Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with = instructions());
 
 /// The columns `columns` of the picture, made as high as there are rows in `rows`.
-Image resample_rows(const Image& image, const Coefficients& rows, Span columns);
-
-// With the instructions of one kind of CPU, which this one must have; the results are the same bytes with each.
-Image resample_columns(const Image& image, const Coefficients& columns, Span rows, Instructions with);
-Image resample_rows(const Image& image, const Coefficients& rows, Span columns, Instructions with);
+Image resample_rows(const Image& image, const Coefficients& rows, Span columns, Instructions with = instructions());
 
 }  // namespace trine::detail
